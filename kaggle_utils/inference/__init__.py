@@ -1,0 +1,1 @@
+"""Run models: text generation and yes/no probabilities."""

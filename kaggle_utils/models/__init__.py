@@ -1,0 +1,1 @@
+"""Load, quantise, place and download models. Modules import torch only inside functions."""
