@@ -1,0 +1,1 @@
+"""20 Questions: the environment's rules, a player, an arena and replays. Light: no torch, no pandas."""

@@ -1,0 +1,105 @@
+"""The agent that the environment calls: always a valid reply, always in time.
+
+``make_agent`` is the one place that catches. Whatever a strategy does (raise, run out of memory, hang, reply with
+nonsense), it is reported, and the next strategy of the chain is asked; after the last one comes a reply that cannot
+fail. SystemExit and KeyboardInterrupt raised inside a strategy count as failures like any other, since they would lose
+the game; a real Ctrl-C reaches the caller's own thread and passes, so that a notebook can be stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from kaggle_utils.chat.generator import TextGenerator
+from kaggle_utils.q20.robot import Robot, Strategy
+from kaggle_utils.q20.seat import Seat
+from kaggle_utils.q20.strategies.bisection import AskBisection, GuessBisection
+from kaggle_utils.q20.strategies.fallback import AnswerNo
+from kaggle_utils.q20.strategies.handshake import AskHandshake, ConfirmHandshake
+from kaggle_utils.q20.strategies.lexical import AnswerLexical
+from kaggle_utils.q20.strategies.llm import AnswerLLM, AskLLM, GuessLLM
+from kaggle_utils.q20.strategies.scripted import AskScripted, GuessScripted
+from kaggle_utils.q20.transcript import Beliefs
+from kaggle_utils.q20.vocabulary import Vocabulary
+
+__all__ = ["default_robot", "make_agent"]
+
+
+def default_robot(
+    generator: TextGenerator | None = None,
+    *,
+    vocabulary: Vocabulary | None = None,
+    seed: int = 0,
+    max_new_tokens: int = 48,
+    threshold: float = 0.5,
+) -> Robot:
+    """Return the player of this package, with or without a language model.
+
+    Without one it insists on alphabetical questions even where the handshake was not confirmed: answers of another
+    kind would be of no use to it.
+
+    Args:
+        generator: the language model.
+        vocabulary: candidate keywords, by default the shipped list.
+        seed: for the texts that the model samples.
+        max_new_tokens: of a question or a list of guesses.
+        threshold: probability of "yes" from which on the answer is yes.
+    """
+    beliefs = Beliefs(vocabulary)
+    asking: list[Strategy] = [AskHandshake(), AskBisection(beliefs, insist=generator is None)]
+    answering: list[Strategy] = [ConfirmHandshake(), AnswerLexical()]
+    guessing: list[Strategy] = [GuessBisection(beliefs)]
+    if generator is not None:
+        asking.append(AskLLM(generator, max_new_tokens=max_new_tokens, seed=seed))
+        answering.append(AnswerLLM(generator, threshold=threshold))
+        guessing.append(GuessLLM(generator, max_new_tokens=max_new_tokens, seed=seed))
+    return Robot(
+        asking=[*asking, AskScripted()],
+        answering=[*answering, AnswerNo()],
+        guessing=[*guessing, GuessScripted(beliefs)],
+        beliefs=beliefs,
+    )
+
+
+def make_agent(
+    robot_or_generator: Robot | TextGenerator | None = None,
+    *,
+    act_timeout: float = 60.0,
+    margin: float | None = None,
+    log: bool = True,
+) -> Callable[[Any, Any], str]:
+    """Return ``agent(obs, cfg)`` for ``kaggle_environments``.
+
+    Args:
+        robot_or_generator: a Robot, a language model for the default robot, or None for the default robot without one.
+        act_timeout: seconds for a turn; a shorter ``actTimeout`` in the configuration counts instead.
+        margin: seconds of a turn that are never used; by default a tenth.
+        log: print one line of JSON per turn on stdout.
+
+    Raises:
+        TypeError, ValueError: for arguments of another kind. The agent itself never raises.
+
+    >>> agent = make_agent(log=False)
+    >>> agent({"turnType": "answer", "keyword": "cat", "questions": ["Is it Agent Alpha?"]}, None)
+    'yes'
+    >>> agent(None, None)
+    'no'
+    """
+    seat = Seat(_as_robot(robot_or_generator), act_timeout=act_timeout, margin=margin, log=log)
+
+    def agent(obs: Any, cfg: Any = None) -> str:
+        """Reply to one turn."""
+        return seat.reply(obs, cfg)
+
+    return agent
+
+
+def _as_robot(value: Robot | TextGenerator | None) -> Robot:
+    if isinstance(value, Robot):
+        return value
+    if value is None or (callable(getattr(value, "generate", None)) and callable(getattr(value, "yes_no", None))):
+        return default_robot(value)
+    raise TypeError(
+        f"make_agent got {type(value).__name__}; expected a Robot, a TextGenerator (generate and yes_no) or None"
+    )

@@ -1,0 +1,117 @@
+"""Replays: one recorded game as one self-contained HTML file.
+
+``with_candidates`` works out what a guesser could know after every answer, ``render_html`` makes the page and
+``write_html`` puts it on disk whole or not at all. The page needs no network and runs no script, whatever the players
+wrote. From the command line: ``python -m kaggle_utils.q20.replay EPISODE.json [-o OUT.html]``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from kaggle_utils.q20.belief import Belief
+from kaggle_utils.q20.page.document import page
+from kaggle_utils.q20.record import GameRecord, Round, Team
+from kaggle_utils.q20.vocabulary import Vocabulary, load_vocabulary
+
+__all__ = ["main", "read_record", "render_html", "with_candidates", "write_html"]
+
+_TOP = 6
+"""Most probable words kept per round."""
+
+
+def render_html(record: GameRecord) -> str:
+    """Return the game as one HTML document: the same text for the same record, and always valid UTF-8.
+
+    Candidates are shown where the record holds them: see ``with_candidates``.
+    """
+    return page(record)
+
+
+def write_html(record: GameRecord, path: str | os.PathLike[str]) -> Path:
+    """Write the replay to ``path`` (its folder is made) and return it; a crash leaves the old file or none."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(render_html(record).encode("utf-8"))
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return target
+
+
+def with_candidates(record: GameRecord, vocabulary: Vocabulary | None = None) -> GameRecord:
+    """Return the record with the candidates of every round: after its answer, before its guess.
+
+    They follow from the transcript and the shipped vocabulary (or ``vocabulary``), so they are what our own guesser
+    would have believed in that seat, whoever played. ``candidate_count`` is 0 where no word fits every answer; the
+    words shown then fit all but the latest answers, and the entropy is None.
+    """
+    vocabulary = load_vocabulary() if vocabulary is None else vocabulary
+    return replace(record, teams=tuple(_team_with_candidates(team, vocabulary) for team in record.teams))
+
+
+def _team_with_candidates(team: Team, vocabulary: Vocabulary) -> Team:
+    rounds = tuple(_round_with_candidates(team.rounds, index, vocabulary) for index in range(len(team.rounds)))
+    return replace(team, rounds=rounds)
+
+
+def _round_with_candidates(rounds: Sequence[Round], index: int, vocabulary: Vocabulary) -> Round:
+    known = rounds[: index + 1]
+    belief = Belief.after(
+        vocabulary,
+        [played.question for played in known],
+        [played.answer for played in known],
+        [played.guess for played in known[:-1]],
+    )
+    return replace(
+        rounds[index],
+        candidates=tuple(belief.top(_TOP)),
+        candidate_count=0 if belief.contradicted else belief.count,
+        entropy_bits=None if belief.contradicted else belief.entropy_bits,
+    )
+
+
+def read_record(path: str | os.PathLike[str]) -> GameRecord:
+    """Read a Kaggle episode (the environment's JSON, with or without "logs") or a saved ``GameRecord``.
+
+    Raises:
+        ValueError: the file is not such JSON; the message names the file and what is there.
+    """
+    text = Path(path).read_text(encoding="utf-8")
+    try:
+        value = json.loads(text)
+        return GameRecord.from_kaggle(value) if "steps" in value else GameRecord.from_json(text)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise ValueError(
+            f"{path} is no game of 20 Questions ({type(error).__name__}: {error}); expected the JSON of an episode "
+            "(env.toJSON() or a downloaded replay) or of GameRecord.to_json()"
+        ) from error
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Render one episode; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m kaggle_utils.q20.replay", description=__doc__.split("\n")[0])
+    parser.add_argument("episode", type=Path, help="JSON of an episode or of a saved game record")
+    parser.add_argument("-o", "--output", type=Path, help="HTML file to write (default: beside the episode)")
+    parser.add_argument("--no-candidates", action="store_true", help="leave the record's candidates as they are")
+    options = parser.parse_args(argv)
+    try:
+        record = read_record(options.episode)
+        record = record if options.no_candidates else with_candidates(record)
+        print(write_html(record, options.output or options.episode.with_suffix(".html")))
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

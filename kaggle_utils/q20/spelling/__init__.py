@@ -1,0 +1,1 @@
+"""Rules that answer questions about the spelling of a keyword exactly."""

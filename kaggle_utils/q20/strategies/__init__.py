@@ -1,0 +1,1 @@
+"""Ways to ask, answer and guess, each with one method ``reply``; ``robot`` chains them."""

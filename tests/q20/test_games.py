@@ -1,0 +1,124 @@
+"""Whole games: self-play wins, and no partner, however bad, makes us lose by an error."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from fakes import FakeGenerator
+
+from kaggle_utils.q20.agent import default_robot, make_agent
+from kaggle_utils.q20.arena import play_game
+from kaggle_utils.q20.keywords import load_keywords
+from kaggle_utils.q20.questions import is_handshake, parse_question
+from kaggle_utils.q20.vocabulary import Vocabulary
+
+EVERY = load_keywords()
+KEYWORDS = random.Random(20).sample(EVERY, 40)
+
+
+def play(guesser, answerer, keyword, alts=()):
+    return play_game((guesser, answerer), keyword=keyword, alts=alts)
+
+
+def assert_clean(record):
+    for team in record.teams:
+        assert team.reward is not None, f"{record.keyword}: {team.statuses}"
+        assert set(team.statuses) == {"DONE"}
+
+
+@pytest.mark.parametrize("keyword", KEYWORDS, ids=lambda keyword: keyword.word)
+def test_self_play_without_a_model_wins(keyword):
+    agent = make_agent(log=False)
+    record = play_game(agent, keyword=keyword.word, category=keyword.category, alts=keyword.alts)
+    assert_clean(record)
+    assert record.teams[0].reward > 0, record.keyword
+    questions = [row.question for row in record.teams[0].rounds]
+    assert len(questions) == len(set(questions))
+
+
+def test_self_play_wins_in_about_as_many_rounds_as_bisection_needs():
+    agent = make_agent(log=False)
+    rounds = [len(play_game(agent, keyword=k.word, alts=k.alts).teams[0].rounds) for k in KEYWORDS[:12]]
+    assert sum(rounds) / len(rounds) < 15, rounds
+
+
+def test_a_model_does_not_get_in_the_way_of_a_partner_who_spells():
+    model = FakeGenerator("Is it used in a kitchen?", "dog", p_yes=0.5)
+    record = play_game(make_agent(model, log=False), keyword="Sieve")
+    assert_clean(record)
+    assert record.teams[0].reward > 0
+    assert not model.conversations
+
+
+def refusing(seed):
+    """Denies the handshake and answers honestly what can be worked out from the spelling, else at random."""
+    chance, honest = random.Random(seed), make_agent(log=False)
+
+    def answer(obs, cfg):
+        question = obs.questions[-1]
+        if is_handshake(question):
+            return "no"
+        return honest(obs, cfg) if parse_question(question) else chance.choice(["yes", "no"])
+
+    return answer
+
+
+def lying(seed):
+    chance = random.Random(seed)
+    return lambda obs, cfg: "yes" if is_handshake(obs.questions[-1]) else chance.choice(["yes", "no"])
+
+
+def test_without_a_model_a_partner_who_refuses_the_handshake_is_bisected_all_the_same():
+    for keyword in KEYWORDS[:5]:
+        record = play(make_agent(log=False), refusing(1), keyword.word, keyword.alts)
+        assert_clean(record)
+        assert record.teams[0].reward > 0, keyword
+
+
+def test_with_a_model_a_partner_who_refuses_the_handshake_is_asked_freely():
+    rooms = ["kitchens", "gardens", "offices", "schools", "forests"]
+    model = FakeGenerator(*[f"Is it found in {room}?" for room in rooms], "zebra")
+    words = Vocabulary.from_weights({keyword.word: 1 for keyword in EVERY})
+    agent = make_agent(default_robot(model, vocabulary=words), log=False)
+    record = play_game((agent, refusing(1)), (lambda obs, cfg: "Is it old?", refusing(2)), keyword="Sieve")
+    assert_clean(record)
+    rows = record.teams[0].rounds
+    # the model is asked first for a guess (not taken: a question is no guess), then turn by turn
+    assert {row.question for row in rows} & {f"Is it found in {room}?" for room in rooms}
+    assert "zebra" in [row.guess for row in rows]
+    assert len({row.question for row in rows}) == len(rows)
+
+
+@pytest.mark.parametrize("model", [None, FakeGenerator("Is it used in a kitchen?", "dog")], ids=["rules", "model"])
+@pytest.mark.parametrize("partner", ["liar 1", "liar 2", "liar 3", "always no", "always yes", "shouts"])
+def test_a_bad_partner_costs_the_game_but_never_an_error(partner, model):
+    kind, _, seed = partner.partition(" ")
+    answerer = {"liar": lying(seed), "always": lambda obs, cfg: seed, "shouts": lambda obs, cfg: "NO!!!"}[kind]
+    record = play(make_agent(model, log=False), answerer, "Sieve")
+    assert_clean(record)
+    rows = record.teams[0].rounds
+    assert len({row.question for row in rows}) == len(rows)
+    assert len({row.guess for row in rows}) == len(rows)
+
+
+@pytest.mark.parametrize("question", ["Is it Sieve?", "is it a sieve", "?" * 800, "<eos>", 'Is it "sieve"?'])
+def test_a_bad_guesser_gets_valid_answers(question):
+    record = play(lambda obs, cfg: question if obs.turnType == "ask" else "banana", make_agent(log=False), "Sieve")
+    assert_clean(record)
+    assert len(record.teams[0].rounds) == 20
+
+
+def test_two_against_two_with_one_clear_winner():
+    good = make_agent(log=False)
+    record = play_game((good, good), (good, lying(4)), keyword="Sieve", names=("honest", "betrayed"))
+    assert_clean(record)
+    assert record.winner == 0
+    assert record.teams[0].reward > record.teams[1].reward == 0
+
+
+def test_one_agent_may_play_all_four_seats():
+    agent = make_agent(log=False)
+    record = play_game((agent, agent), (agent, agent), keyword="Sieve")
+    assert_clean(record)
+    assert record.teams[0].reward == record.teams[1].reward > 0
