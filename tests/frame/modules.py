@@ -1,0 +1,56 @@
+"""Every module of the two packages, with its source; what the frame tests read."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("kaggle_utils", "submission_builder")
+# These need torch, transformers or pandas; everything else is the light core. Kept as a list of the heavy ones, so that
+# a new module is light until somebody says otherwise here.
+HEAVY_ROOMS = ("kaggle_utils.models", "kaggle_utils.inference", "kaggle_utils.training")
+LIGHT_IN_HEAVY_ROOMS = ("kaggle_utils.models.device_map",)
+
+
+def files() -> dict[str, Path]:
+    """Dotted module name -> file, of every module except templates, which are data."""
+    found = {}
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            inside = path.relative_to(ROOT / package).parts
+            if "templates" in inside or path.name == "__main__.py":
+                continue
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def light() -> list[str]:
+    """The modules that must import without torch, transformers and pandas, on Python 3.10."""
+    return [
+        name
+        for name in files()
+        if name in LIGHT_IN_HEAVY_ROOMS
+        or name in HEAVY_ROOMS
+        or not name.startswith(tuple(f"{r}." for r in HEAVY_ROOMS))
+    ]
+
+
+def tree(path: Path) -> ast.Module:
+    """The parsed source."""
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def imported(path: Path, module: str) -> set[str]:
+    """Full names of everything that a file imports, at any depth, relative imports resolved."""
+    names: set[str] = set()
+    package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            source = ".".join([*base, *([node.module] if node.module else [])])
+            names.update(f"{source}.{alias.name}" for alias in node.names)
+    return names

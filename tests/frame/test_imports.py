@@ -1,0 +1,92 @@
+"""Importing the light core costs nothing heavy, and the arrows between the rooms keep their direction."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import modules
+import pytest
+
+HEAVY = [
+    "torch",
+    "transformers",
+    "pandas",
+    "sklearn",
+    "peft",
+    "bitsandbytes",
+    "accelerate",
+    "datasets",
+    "kaggle_environments",
+    "matplotlib",
+    "flask",
+]
+
+# DESIGN's table: a room may import these rooms of ours. Everybody may import `_optional` and the package's version.
+ALLOWED = {
+    "_optional": set(),
+    "environment": set(),
+    "chat": {"environment"},
+    "data": {"chat"},
+    "retrieval": {"chat"},
+    "models": {"environment"},
+    "inference": {"models", "data", "chat"},
+    "training": {"models", "data", "chat"},
+    "q20": {"chat", "retrieval"},
+}
+
+
+def run(code: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=modules.ROOT
+    ).stdout
+
+
+def test_importing_every_light_module_loads_nothing_heavy():
+    names = modules.light()
+    assert len(names) > 20, names
+    imports = "; ".join(f"import {name}" for name in names)
+    code = f"import sys, json; {imports}; print(json.dumps(sorted(set({HEAVY!r}) & set(sys.modules))))"
+    assert json.loads(run(code)) == []
+
+
+def test_heavy_modules_import_without_torch_too():
+    """A module may need torch to work, never to be imported: an error at import hides which call needed what."""
+    names = [n for n in modules.files() if n not in modules.light()]
+    code = (
+        "import sys\nfor name in ('torch', 'transformers', 'peft', 'bitsandbytes'): sys.modules[name] = None\n"
+        + "\n".join(f"import {n}" for n in names)
+    )
+    run(code)
+
+
+@pytest.mark.parametrize("module", ["kaggle_utils.q20.agent", "submission_builder.cli"])
+def test_light_entry_points_import_quickly(module):
+    best = min(_seconds(module) for _ in range(3))
+    assert best < 1.5, f"importing {module} took {best:.2f} s at best of three"
+
+
+def _seconds(module: str) -> float:
+    start = time.perf_counter()
+    run(f"import {module}")
+    return time.perf_counter() - start
+
+
+@pytest.mark.parametrize("module", [n for n in modules.files() if n.startswith("kaggle_utils.")])
+def test_rooms_import_only_what_the_design_allows(module):
+    room = module.split(".")[1]
+    used = {
+        name.split(".")[1]
+        for name in modules.imported(modules.files()[module], module)
+        if name.startswith("kaggle_utils.") and len(name.split(".")) > 1
+    }
+    extra = used - ALLOWED[room] - {room, "_optional", "__version__"}
+    assert not extra, f"{module} imports {sorted(extra)}; {room} may import {sorted(ALLOWED[room])}"
+
+
+@pytest.mark.parametrize("module", [n for n in modules.files() if n.startswith("submission_builder")])
+def test_builder_imports_nothing_of_kaggle_utils(module):
+    used = [n for n in modules.imported(modules.files()[module], module) if n.split(".")[0] == "kaggle_utils"]
+    assert not used, f"{module} imports {used}; the builder copies kaggle_utils as files"

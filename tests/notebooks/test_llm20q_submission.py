@@ -1,0 +1,20 @@
+"""The 20 Questions notebook runs unchanged: a real small model attached, archive built, games won, replay shown."""
+
+from __future__ import annotations
+
+import tarfile
+
+import pytest
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_runs_unchanged_on_a_small_model(run_notebook, smollm2):
+    attached = {"gemma-2/transformers/gemma-2-2b-it/2": smollm2}
+    notebook, working = run_notebook("llm20q_submission.ipynb", attached=attached)
+    with tarfile.open(working / "submission.tar.gz") as archive:
+        names = set(archive.getnames())
+    assert {"main.py", "model/model.safetensors", "kaggle_utils/q20/agent.py"} <= names
+    assert len(list((working / "replays").glob("*.html"))) == 3
+    shown = notebook.cells[-1].outputs[-1].data["text/html"]
+    assert "popcorn" in shown
