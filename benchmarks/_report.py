@@ -48,14 +48,14 @@ def device() -> str:
 
 
 def commit() -> str:
-    """Short hash of the checkout, with a + when files differ from it; "unknown" outside git."""
+    """Short hash of the checkout, with a + when tracked files differ from it; "unknown" outside git."""
 
     def git(*words: str) -> str:
         done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
         return done.stdout.strip() if done.returncode == 0 else ""
 
     found = git("rev-parse", "--short", "HEAD")
-    return (found + ("+" if git("status", "--porcelain") else "")) if found else "unknown"
+    return (found + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")) if found else "unknown"
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:
