@@ -10,7 +10,13 @@ PACKAGES = ("kaggle_utils", "submission_builder")
 # These need torch, transformers or pandas; everything else is the light core. Kept as a list of the heavy ones, so that
 # a new module is light until somebody says otherwise here.
 HEAVY_ROOMS = ("kaggle_utils.models", "kaggle_utils.inference", "kaggle_utils.training")
-LIGHT_IN_HEAVY_ROOMS = ("kaggle_utils.models.device_map",)
+LIGHT_IN_HEAVY_ROOMS = tuple(
+    f"kaggle_utils.{name}"
+    for name in ("models.device_map", "models.memory", "models.shapes", "inference.store", "inference.ensemble",
+                 "inference.placement", "inference.tta", "inference.answer_rules")
+)  # fmt: skip
+# Kernels are compiled from a module's own globals, so these import torch at the top and are imported on use only.
+KERNELS = ("kaggle_utils.models.softmax_triton",)
 
 
 def files() -> dict[str, Path]:

@@ -1,0 +1,1 @@
+"""Rows to token ids to batches: pairs, labels, prompt styles, truncation, tokenization, packs, submission files."""

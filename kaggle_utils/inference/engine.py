@@ -1,0 +1,188 @@
+"""Run many token rows through scorers on several devices.
+
+The engine works on token ids. It knows nothing about prompts or tokenizers. It promises that
+
+- logits come back in the order of the rows, and equal rows are computed once;
+- with a store, a run that was killed at any moment and is started again computes only what is missing. A pack is stored
+  whole or not at all and packs are cut from the whole input, so the final array equals that of an uninterrupted run to
+  the byte wherever the packs are the same: same rows, budget and kind of device, and no memory that ran out between;
+- out of memory halves the pack and is remembered for that device; a row that fits nowhere is reported, and so is one
+  that fails again and again; rows with logits that are not finite go alone through the scorer's safer path;
+- a worker that dies gives its packs back; only when nobody is left is that an error;
+- past the deadline no pack is begun, and none that would not finish by the measured speed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from kaggle_utils.inference.deadline import Deadline
+from kaggle_utils.inference.ledger import Ledger
+from kaggle_utils.inference.placement import Placement
+from kaggle_utils.inference.report import LEFT_BY_DEADLINE, LEFT_BY_END, RowProblem, RunReport, ScoreResult
+from kaggle_utils.inference.run_loop import NoWorkersError, RunLoop
+from kaggle_utils.inference.specs import Job, ScorerSpec, check_jobs, check_sendable
+from kaggle_utils.inference.store import ResultStore
+from kaggle_utils.inference.workers import WORKER_KINDS, Worker, threads_each, worker_labels
+
+__all__ = ["EngineError", "score_jobs", "score_rows"]
+
+
+class EngineError(RuntimeError):
+    """A run that could not go on; ``result`` holds what was done, and a store has it too."""
+
+    def __init__(self, message: str, result: ScoreResult) -> None:
+        self.result = result
+        super().__init__(message)
+
+
+def score_rows(rows: Any, scorers: Sequence[ScorerSpec], *, devices: Sequence[str], **options: Any) -> ScoreResult:
+    """Score the same rows with several scorers, or rows of their own with each.
+
+    Args:
+        rows: a ``TokenRows`` or a sequence of integer arrays for all scorers, or a mapping of them by scorer name.
+        scorers: who scores.
+        devices: see :func:`score_jobs`.
+        options: of :func:`score_jobs`.
+
+    Returns:
+        Logits by scorer name.
+    """
+    if isinstance(rows, Mapping):
+        absent = sorted({spec.name for spec in scorers} - set(rows))
+        if absent:
+            raise ValueError(f"there are no rows for {absent}; there are rows for {sorted(rows)}")
+        chosen = [rows[spec.name] for spec in scorers]
+    else:
+        chosen = [rows] * len(scorers)
+    jobs = [Job(spec.name, spec, getattr(own, "ids", own)) for spec, own in zip(scorers, chosen, strict=True)]
+    return score_jobs(jobs, devices=devices, **options)
+
+
+def score_jobs(
+    jobs: Sequence[Job],
+    *,
+    devices: Sequence[str],
+    store: str | os.PathLike[str] | None = None,
+    deadline: float | Deadline | None = None,
+    max_tokens: int = 8192,
+    workers: str = "processes",
+    placement: Placement | None = None,
+    restarts: int = 1,
+    progress: bool = True,
+    peak_flops: float | None = None,
+) -> ScoreResult:
+    """Score all jobs and return logits in the order of their rows.
+
+    Args:
+        jobs: rows and who scores them; jobs of one scorer share its results.
+        devices: one worker each: ``["cuda:0", "cuda:1"]``, ``["cpu", "cpu"]``. The text goes to the factories as it is.
+        store: SQLite file for results; created, or gone on with.
+        deadline: seconds from now, or a moment shared with other calls. Rows that it leaves are named in the report;
+            a later call with the same store finishes them.
+        max_tokens: what a pack may cost; a scorer's own smaller ``max_tokens`` counts too.
+        workers: ``"processes"`` or ``"threads"``, see :data:`~kaggle_utils.inference.workers.WORKER_KINDS`. A script
+            that uses processes needs ``if __name__ == "__main__":``, as always with spawned processes.
+        placement: which worker begins with which scorer; None begins with a different one on each device. Whoever has
+            nothing left of its own helps another where that pays.
+        restarts: how often a worker that died is started again without having finished a pack in between.
+        progress: show a bar a device.
+        peak_flops: operations a second of a device, for the MFU; None looks the device up.
+
+    Raises:
+        ValueError: jobs or options that cannot work, before anything is started.
+        EngineError: no worker is left; carries what was done.
+        StoreError: the store cannot be used.
+    """
+    started = time.monotonic()
+    specs = check_jobs(jobs)
+    deadline = Deadline.of(deadline)
+    _check_options(specs, devices, store, max_tokens, workers, placement)
+    with contextlib.ExitStack() as stack:
+        ledgers = {
+            name: Ledger(
+                spec,
+                [job for job in jobs if job.scorer.name == name],
+                store=stack.enter_context(ResultStore(store, spec.fingerprint)) if store is not None else None,
+            )
+            for name, spec in specs.items()
+        }
+        loop = RunLoop(
+            ledgers, _starter(specs, devices, workers, placement), count=len(devices), deadline=deadline,
+            max_tokens=max_tokens, restarts=restarts, progress=progress, peak_flops=peak_flops,
+        )  # fmt: skip
+        try:
+            loop.run()
+        except NoWorkersError as error:
+            result = _result(jobs, ledgers, loop, time.monotonic() - started, LEFT_BY_END)
+            raise EngineError(f"{error}\n{len(result.missing)} rows are left{_advice(store)}", result) from error
+        left = LEFT_BY_DEADLINE if loop.out_of_time else LEFT_BY_END
+        return _result(jobs, ledgers, loop, time.monotonic() - started, left)
+
+
+def _check_options(
+    specs: Mapping[str, ScorerSpec],
+    devices: Sequence[str],
+    store: object,
+    max_tokens: int,
+    workers: str,
+    placement: Placement | None,
+) -> None:
+    problems = []
+    if not devices or isinstance(devices, str):
+        problems.append(f"devices is {devices!r}, expected a list such as ['cuda:0', 'cuda:1'] or ['cpu']")
+    if max_tokens < 1:
+        problems.append(f"max_tokens is {max_tokens}, expected at least 1")
+    if workers not in WORKER_KINDS:
+        problems.append(f"workers is {workers!r}, expected one of {WORKER_KINDS}")
+    nameless = [name for name, spec in specs.items() if store is not None and not spec.fingerprint]
+    if nameless:
+        problems.append(f"scorers {nameless} have no fingerprint, so their results cannot be stored (run_fingerprint)")
+    if placement is not None:
+        if len(placement.orders) != len(devices):
+            problems.append(f"the placement is for {len(placement.orders)} devices, there are {len(devices)}")
+        unknown = {name for order in placement.orders for name in order} ^ set(specs)
+        if unknown:
+            problems.append(f"placement and scorers do not name the same models: {sorted(unknown)}")
+    if problems:
+        raise ValueError("nothing was scored:\n" + "\n".join(f"  - {p}" for p in problems))
+    if workers == "processes":
+        check_sendable(list(specs.values()))
+
+
+def _starter(specs: Mapping[str, ScorerSpec], devices: Sequence[str], kind: str, placement: Placement | None) -> Any:
+    labels, names = worker_labels(devices), list(specs)
+    threads = threads_each(devices, kind)
+
+    def start(index: int) -> Worker:
+        first = placement.orders[index] if placement is not None else (names[index % len(names)],)
+        order = [*first, *(name for name in names if name not in first)]
+        return Worker(labels[index], devices[index], specs, kind=kind, order=order, threads=threads)
+
+    return start
+
+
+def _result(
+    jobs: Sequence[Job], ledgers: Mapping[str, Ledger], loop: RunLoop, seconds: float, left: str
+) -> ScoreResult:
+    report = RunReport(seconds=seconds, devices=loop.tallies, notes=loop.notes)
+    report.from_store = sum(ledger.from_store for ledger in ledgers.values())
+    report.duplicates = sum(ledger.duplicates for ledger in ledgers.values())
+    report.computed = sum(ledger.computed for ledger in ledgers.values())
+    logits: dict[str, np.ndarray] = {}
+    for job in jobs:
+        ledger = ledgers[job.scorer.name]
+        logits[job.name] = ledger.logits(job.name)
+        report.safer[job.name] = ledger.rows_of(job.name, ledger.safer)
+        report.problems += [RowProblem(job.name, row, reason) for row, reason in ledger.problems(job.name, left=left)]
+    return ScoreResult(logits, report)
+
+
+def _advice(store: object) -> str:
+    return "; give a store to keep results" if store is None else f"; what was done is in {store}, start again with it"
