@@ -19,7 +19,8 @@ from kaggle_utils._optional import require
 from kaggle_utils.models.adapter_fitting import apply_adapter
 from kaggle_utils.models.adapters import Adapter, LoraSettings, read_adapter
 from kaggle_utils.models.checkpoint import Checkpoint, CheckpointError, check_loaded_keys, open_checkpoint
-from kaggle_utils.models.loading import _LOADING, _OFFLINE, _agreed_scheme, _dtype_argument, load_tokenizer
+from kaggle_utils.models.load_options import LOADING_LOCK, OFFLINE, agreed_scheme, dtype_argument
+from kaggle_utils.models.loading import load_tokenizer
 from kaggle_utils.models.merging import choose_merge, free_memory
 from kaggle_utils.models.placement import plan_placement, read_config
 from kaggle_utils.models.precision import choose_dtype
@@ -98,7 +99,7 @@ def load_sequence_classifier(
     if isinstance(device, Mapping) or device == "even":
         raise ValueError(f"device is {device!r}; a classifier lies on one device: 'auto', 'cuda:1', an index or 'cpu'")
     checkpoint = open_checkpoint(path)
-    scheme = _agreed_scheme(checkpoint, quantization)
+    scheme = agreed_scheme(checkpoint, quantization)
     update = adapter if isinstance(adapter, Adapter) or adapter is None else read_adapter(adapter, settings=lora)
     if lora is not None and (adapter is None or update is adapter):
         raise ValueError(f"lora={lora} has no adapter file to go with; give adapter= as a path too")
@@ -115,7 +116,7 @@ def load_sequence_classifier(
             pack_tokens=pack_tokens, lora_rank=update.rank,
         )  # fmt: skip
         notes += [update.summary(), f"adapter {why}"]
-    with _LOADING:
+    with LOADING_LOCK:
         started = time.monotonic()
         config = read_config(checkpoint)
         config.num_labels = _labels(checkpoint, num_labels, update)
@@ -175,7 +176,7 @@ def _from_folder(
 ) -> tuple[Any, list[str]]:  # fmt: skip
     """Load the base model; also returns the parameters that its weights did not fill and the adapter has to."""
     transformers = require("transformers", extra="llm")
-    options: dict[str, Any] = {_dtype_argument(transformers.__version__): dtype, **_OFFLINE}
+    options: dict[str, Any] = {dtype_argument(transformers.__version__): dtype, **OFFLINE}
     stored = getattr(config, "quantization_config", None)
     if not stored:
         options["ignore_mismatched_sizes"] = True  # the check below names them better

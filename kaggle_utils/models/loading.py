@@ -10,13 +10,13 @@ from __future__ import annotations
 import logging
 import os
 import pickle
-import threading
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from kaggle_utils._optional import require
 from kaggle_utils.models.checkpoint import Checkpoint, CheckpointError, check_loaded_keys, open_checkpoint
+from kaggle_utils.models.load_options import LOADING_LOCK, OFFLINE, agreed_scheme, dtype_argument
 from kaggle_utils.models.placement import empty_model, plan_placement, read_config
 from kaggle_utils.models.precision import choose_dtype
 from kaggle_utils.models.quantization import (
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["load_causal_lm", "load_tokenizer"]
 
 _logger = logging.getLogger(__name__)
-
-_LOADING = threading.Lock()  # from_pretrained patches torch globally while it runs
-_OFFLINE = {"local_files_only": True, "trust_remote_code": False}
 
 
 def load_causal_lm(
@@ -67,8 +64,8 @@ def load_causal_lm(
     """
     check_name(quantization)
     checkpoint = open_checkpoint(path)
-    scheme = _agreed_scheme(checkpoint, quantization)
-    with _LOADING:
+    scheme = agreed_scheme(checkpoint, quantization)
+    with LOADING_LOCK:
         config = read_config(checkpoint)
         placement, device = plan_placement(device_map, skeleton=lambda: empty_model(config))
         chosen, reason = choose_dtype(dtype, device=device)
@@ -85,17 +82,7 @@ def load_causal_lm(
 
 def load_tokenizer(path: str | os.PathLike[str]) -> PreTrainedTokenizerBase:
     """Load the tokenizer that lies in a folder, without network and without running code from it."""
-    return require("transformers", extra="llm").AutoTokenizer.from_pretrained(os.fspath(path), **_OFFLINE)
-
-
-def _agreed_scheme(checkpoint: Checkpoint, wanted: str) -> str:
-    stored = stored_quantization(checkpoint.config)
-    if stored not in ("none", wanted) and wanted != "none":
-        raise ValueError(
-            f"{checkpoint.folder} is already quantised as {stored!r} and cannot be loaded as {wanted!r}; "
-            f"use quantization='none' to load it as it is, or start from the original weights"
-        )
-    return wanted if stored == "none" else stored
+    return require("transformers", extra="llm").AutoTokenizer.from_pretrained(os.fspath(path), **OFFLINE)
 
 
 def _check_quantized(checkpoint: Checkpoint, config: Any, scheme: str, device: str) -> None:
@@ -115,7 +102,7 @@ def _from_pretrained(checkpoint: Checkpoint, config: Any, placement: Any, dtype:
     if isinstance(stored, dict) and stored.get("load_in_4bit"):
         # The folder remembers the machine that wrote it; bfloat16 from there would be emulated on a T4 here.
         stored["bnb_4bit_compute_dtype"] = str(dtype).removeprefix("torch.")
-    options: dict[str, Any] = {_dtype_argument(transformers.__version__): dtype, **_OFFLINE, **mismatches}
+    options: dict[str, Any] = {dtype_argument(transformers.__version__): dtype, **OFFLINE, **mismatches}
     if quantized is not None:
         options["quantization_config"] = quantized
     try:
@@ -152,13 +139,3 @@ def _warn_of_offloading(checkpoint: Checkpoint, model: Any) -> None:
             len(outside),
             len(places),
         )
-
-
-def _dtype_argument(version: str) -> str:
-    """Return what transformers of this version calls the dtype in ``from_pretrained``.
-
-    >>> _dtype_argument("4.41.2"), _dtype_argument("4.57.6"), _dtype_argument("5.23.0")
-    ('torch_dtype', 'dtype', 'dtype')
-    """
-    major, minor = (int(part) for part in version.split(".")[:2])
-    return "dtype" if (major, minor) >= (4, 56) else "torch_dtype"
