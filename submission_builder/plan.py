@@ -15,6 +15,7 @@ from submission_builder.packing.deflate import CHUNK_BYTES
 from submission_builder.packing.entropy import Probe, probe_file
 from submission_builder.packing.gzip_stream import stored_gzip_size
 from submission_builder.packing.manifest import MANIFEST_NAME, manifest_size
+from submission_builder.packing.partial_file import allocated_bytes, partial_path
 from submission_builder.packing.plan_checks import (
     free_bytes,
     main_problems,
@@ -171,6 +172,8 @@ def _assemble(
     packed = sum(file.predicted + _PACKED_HEADER_BYTES for file in files) + manifest * 55 // 100
     predicted = stored if compress == "never" else min(stored, packed)
     free = free_bytes(output.parent)
+    if free is not None:  # what a killed build left is truncated by the next one
+        free += allocated_bytes(partial_path(output))
     return SubmissionPlan(
         files=files, output=output, profile=profile, compress=compress, settings=settings, manifest_size=manifest,
         tar_size=tar, stored_size=stored, predicted_size=predicted, free_bytes=free,

@@ -163,6 +163,7 @@ def _static_report(source: Path, unpacked: Unpacked, min_wins: int) -> VerifyRep
             found += lint_main(main.read_text(encoding="utf-8"), siblings=unpacked.siblings)
         except UnicodeDecodeError as error:
             found.append(Problem("main.py", "error", f"is not UTF-8 ({error})", "save it as UTF-8"))
+    found += _missing_packages(unpacked)
     return VerifyReport(
         str(source),
         source.stat().st_size,
@@ -173,6 +174,18 @@ def _static_report(source: Path, unpacked: Unpacked, min_wins: int) -> VerifyRep
         tuple(found),
         min_wins=min_wins,
     )
+
+
+def _missing_packages(unpacked: Unpacked) -> list[Problem]:
+    """A model that bitsandbytes stored needs it to load, and nobody promises that Kaggle's agents have it."""
+    if any(name.startswith("bitsandbytes/") for name in unpacked.files):
+        return []
+    configs = [name for name in unpacked.files if name.endswith("config.json")]
+    text = {name: (unpacked.folder / name).read_text(encoding="utf-8", errors="replace") for name in configs}
+    wanting = [name for name in configs if '"bitsandbytes"' in text[name]]
+    message = "is stored by bitsandbytes, which is not in the archive; verify plays with the one that is installed here"
+    fix = 'packages=["kaggle_utils", "bitsandbytes", "accelerate"]'
+    return [Problem(name, "warning", message, fix) for name in wanting]
 
 
 def _play(report: VerifyReport, spec: MatchSpec, episodes: Path, progress: bool) -> VerifyReport:

@@ -410,3 +410,11 @@ def test_real_gpu_is_the_same_through_torch_and_nvidia_smi():
     for found in accelerators():
         assert found.name in asked
         assert str(found.capability) in asked
+
+
+def test_scratch_dir_works_where_the_current_folder_is_the_root(monkeypatch):
+    """Containers start in /, and every folder lies inside it."""
+    monkeypatch.delenv("KAGGLE_UTILS_SCRATCH_DIR", raising=False)
+    monkeypatch.delenv("KAGGLE_UTILS_WORKING_DIR", raising=False)
+    monkeypatch.chdir("/")
+    assert environment.scratch_dir().is_dir()

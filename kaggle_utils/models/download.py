@@ -80,7 +80,10 @@ def download_model(
     _fetch(hub, repo_id, commit, folder, wanted, endpoint)
     _check_sizes(repo_id, folder, {name: sizes[name] for name in wanted})
     shutil.rmtree(folder / ".cache", ignore_errors=True)
-    _write_record(folder, {"repo_id": repo_id, "revision": revision, "commit": commit, "files": wanted})
+    for name in set(_recorded(folder)) - set(wanted):  # of the commit before: a branch may change its weight format
+        (folder / name).unlink(missing_ok=True)
+    files = {name: sizes[name] for name in wanted}
+    _write_record(folder, {"repo_id": repo_id, "revision": revision, "commit": commit, "files": files})
     return folder
 
 
@@ -191,9 +194,17 @@ def _is_complete(folder: Path, repo_id: str, revision: str | None, commit: str |
         same = record["repo_id"] == repo_id and (
             record["commit"] == commit if commit else record["revision"] == revision
         )
-        return same and all((folder / name).is_file() for name in record["files"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return same and all((folder / name).stat().st_size == size for name, size in record["files"].items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
+
+
+def _recorded(folder: Path) -> list[str]:
+    """Names of the files that an earlier download brought; none where it left no record."""
+    try:
+        return list(json.loads((folder / _RECORD).read_text(encoding="utf-8"))["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def _write_record(folder: Path, record: Mapping[str, Any]) -> None:

@@ -25,7 +25,7 @@ _LABELLED = re.compile(r"(?:guess|answer|keyword|word)\s?(?:is\s?)?[:=]", re.I)
 
 _OPENINGS = re.compile(
     r"""
-      (?:sure|ok|okay|well|certainly|alright|great|hmm|yes|no|so|then|now|hello|hi)\s?[,!.:…-]{1,5}\s
+      (?:sure|ok|okay|oh|ah|aha|well|certainly|alright|great|hmm|yes|no|so|then|now|hello|hi)\s?[,!.:…-]{1,5}\s
     | (?:here\ is|here'?s|here\ are)\s
     | (?:based\ on|given)\ [^,\n]{1,200},\s
     | (?:i|i'd|i'll|i'm|we|let\ me|let's)\s

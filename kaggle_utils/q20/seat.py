@@ -11,6 +11,7 @@ import traceback
 from typing import Any
 
 from kaggle_utils.q20.guard import Guard, TimeLimitError
+from kaggle_utils.q20.keywords import is_bare_keyword
 from kaggle_utils.q20.protocol import Observation, is_valid_reply
 from kaggle_utils.q20.robot import MODE_OF_TURN, Robot, Strategy, model_of
 from kaggle_utils.q20.strategies.fallback import last_resort
@@ -143,7 +144,7 @@ class _Turn:
             return False
         try:
             beliefs = self.seat.robot.beliefs or Beliefs()
-            return bool(beliefs.vocabulary.matching(reply))
+            return is_bare_keyword(reply) or bool(beliefs.vocabulary.matching(reply))
         except Exception as error:  # no vocabulary to compare with
             self.seat.report("the vocabulary", error)
             return False

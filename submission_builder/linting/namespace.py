@@ -8,6 +8,7 @@ ran (both sides of an ``if``); it does not know what imported third-party names 
 from __future__ import annotations
 
 import ast
+import builtins
 import importlib
 import sys
 from collections.abc import Iterator
@@ -115,14 +116,22 @@ def _value(value: ast.expr, names: dict[str, Binding]) -> tuple[str, str]:
         return "alias", names[value.id].callable
     if isinstance(value, ast.Call):
         return "call", _call_result(value, names)
-    return "value", "maybe" if isinstance(value, ast.Attribute) and value.attr[:1].isupper() else "no"
+    if isinstance(value, ast.Name):  # a builtin, or a name that came by a star import
+        return "alias", "yes" if callable(getattr(builtins, value.id, None)) else "maybe"
+    if isinstance(value, ast.Attribute):
+        root = value
+        while isinstance(root, ast.Attribute):
+            root = root.value
+        of_module = isinstance(root, ast.Name) and isinstance(getattr(names.get(root.id), "node", None), ast.Import)
+        return "value", "maybe" if of_module or value.attr[:1].isupper() else "no"
+    return "value", "maybe" if isinstance(value, ast.IfExp) else "no"
 
 
 def _call_result(call: ast.Call, names: dict[str, Binding]) -> str:
     """Is what this call returns callable? Only the well-known factories are sure."""
     name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-    if name in ("partial", "lru_cache", "cache", "wraps", "make_agent"):
-        return "yes"
+    if name in ("partial", "lru_cache", "cache", "wraps", "make_agent", "namedtuple", "from_pretrained"):
+        return "yes"  # models and tokenizers can be called too
     local = names.get(name)
     if local is not None and isinstance(local.node, ast.ClassDef):
         has_call = any(isinstance(n, ast.FunctionDef) and n.name == "__call__" for n in local.node.body)

@@ -15,7 +15,7 @@ try:
 except ModuleNotFoundError:  # Windows: two builds of one archive at a time are not noticed there
     fcntl = None
 
-__all__ = ["PartialFile", "partial_path"]
+__all__ = ["PartialFile", "allocated_bytes", "partial_path"]
 
 
 def partial_path(target: Path) -> Path:
@@ -25,6 +25,14 @@ def partial_path(target: Path) -> Path:
     'submission.tar.gz.partial'
     """
     return target.with_name(target.name + ".partial")
+
+
+def allocated_bytes(path: Path) -> int:
+    """Bytes of disk that ``path`` takes; 0 where there is no such file."""
+    try:
+        return path.stat().st_blocks * 512
+    except OSError:
+        return 0
 
 
 class PartialFile:

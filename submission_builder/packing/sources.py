@@ -110,7 +110,9 @@ class SourceList:
             for top, path in found:
                 self._add_tree(top, path, f"package {package}", what=f"package {package!r}", skip=_PACKAGE_ONLY_SKIPS)
             for path in _dist_infos(package, [path for _, path in found]):
-                self._add_tree(path.name, path, f"package {package}", what=f"metadata of package {package!r}")
+                self._add_file(
+                    f"{path.name}/METADATA", path / "METADATA", f"package {package}"
+                )  # RECORD differs by machine
             return
         path = Path(package)
         if not path.is_dir():

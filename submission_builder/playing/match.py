@@ -7,6 +7,7 @@ caller survives whatever happens here.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import multiprocessing
 import os
@@ -119,8 +120,14 @@ class Match:
         return enter_namespaces(Path(self.spec.agent), root, keep=self._needed())
 
     def _needed(self) -> list[Path]:
-        """Folders without which nothing runs, should they lie below /kaggle."""
-        prefixes = [sys.prefix, sys.base_prefix, self.spec.scratch, *(entry for entry in sys.path if entry)]
+        """Folders without which nothing runs, should they lie below /kaggle.
+
+        Not every entry of sys.path: a notebook has /kaggle/working there, which an agent must not see.
+        """
+        installed = [entry for entry in sys.path if {"site-packages", "dist-packages"} & set(Path(entry).parts)]
+        specs = [importlib.util.find_spec(name) for name in ("submission_builder", "kaggle_environments")]
+        ours = [str(Path(spec.origin).parent) for spec in specs if spec is not None and spec.origin]
+        prefixes = [sys.prefix, sys.base_prefix, self.spec.scratch, *installed, *ours]
         return [path for path in dict.fromkeys(Path(p).resolve() for p in prefixes) if path.exists()]
 
     def _start(self, names: Sequence[str]) -> list[RunningSeat]:

@@ -6,6 +6,7 @@ questions, a partner who refuses the handshake, hostile text. Only validity and 
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -30,6 +31,7 @@ _ANSWERER = (
     ("answer with the model loaded", _FREE, "Would you find it in a kitchen?"),
     ("answer a hostile question", _FREE, _HOSTILE),
 )
+_LOADING = "load the model"
 _GUESSER = (
     ("ask first", "ask", ()),
     ("guess after a refused handshake", "guess", (("Is it Agent Alpha?", "no"),)),
@@ -73,7 +75,24 @@ def run_probes(
                 problems.append(Problem(seat.name, "error", f"{name}: {failure}", "reply validly to any partner"))
             if seat.end():
                 break
+        if not any(result.name == _LOADING for result in results):
+            results, problems = _with_model(seat, results, problems)
     return results, problems
+
+
+def _with_model(
+    seat: RunningSeat, results: list[ProbeResult], problems: list[Problem]
+) -> tuple[list[ProbeResult], list[Problem]]:
+    """Add what the seat said about its model: ``MODEL LOADED after N s`` or ``MODEL FAILED: why``, a line on stderr."""
+    said = [line for line in seat.lines() if line.startswith(("MODEL LOADED", "MODEL FAILED"))]
+    if not said:
+        return results, problems
+    found = re.match(r"MODEL LOADED after ([0-9.]+) s", said[-1])
+    line = ProbeResult(_LOADING, said[-1][:200], float(found[1]) if found else 0.0, bool(found))
+    if found is None:
+        fix = "pack the whole model folder and the packages that it needs, or leave the model out"
+        problems = [*problems, Problem(seat.name, "error", f"plays without its model. {said[-1]}", fix)]
+    return [line, *results], problems
 
 
 def ask_seat(

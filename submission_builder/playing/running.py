@@ -68,11 +68,14 @@ class RunningSeat:
 
     def output(self) -> str:
         """The end of what the process itself wrote (crashes of native code, the server's errors)."""
+        return "\n".join(line for line in self.lines() if '"POST /' not in line)[-1500:]
+
+    def lines(self) -> list[str]:
+        """All lines that the process itself wrote."""
         try:
-            lines = (self.folder / "output.txt").read_text(encoding="utf-8", errors="replace").splitlines()
+            return (self.folder / "output.txt").read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
-            return ""
-        return "\n".join(line for line in lines if '"POST /' not in line)[-1500:]
+            return []
 
 
 def start_seats(

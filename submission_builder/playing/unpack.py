@@ -24,6 +24,7 @@ from submission_builder.linting.problem import Problem
 __all__ = ["Unpacked", "unpack_archive"]
 
 _CHUNK = 1 << 20
+_BLOCK = 1 << 16  # compressed bytes at a time: they inflate to 64 MiB at the most
 _REPACK = "build it again with submission-builder build, or tar -czf from inside the folder"
 
 
@@ -61,22 +62,22 @@ class _GzipStream(io.RawIOBase):
 
     def __init__(self, raw, progress: Callable[[int], None]) -> None:
         self._raw, self._progress = raw, progress
-        self._inflate, self._buffer = isal_zlib.decompressobj(wbits=31), b""
+        self._inflate, self._buffer = isal_zlib.decompressobj(wbits=31), memoryview(b"")
         self._digest, self.complaint = hashlib.sha256(), ""
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, target) -> int:
-        while not self._buffer:
+        while not len(self._buffer):
             if self._inflate.eof:
                 return 0
-            block = self._raw.read(_CHUNK)
+            block = self._raw.read(_BLOCK)
             if not block:
                 self.complaint = "the gzip stream is cut off: the file is incomplete"
                 return 0
             self._progress(len(block))
-            self._buffer = self._inflate.decompress(block)
+            self._buffer = memoryview(self._inflate.decompress(block))  # a view: cutting bytes would copy the rest
             self._digest.update(self._buffer)
         count = min(len(target), len(self._buffer))
         target[:count], self._buffer = self._buffer[:count], self._buffer[count:]
@@ -140,6 +141,17 @@ def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, result: Unpacked) ->
     if member.name.startswith(("/", "\\")) or ".." in Path(member.name).parts:
         result.error(f"{member.name!r} would be written outside the agent's folder")
         return
+    try:
+        _write_member(tar, member, result)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise
+        result.error(
+            f"{member.name[:120]!r} cannot be unpacked: {error.strerror}", "no other unpacker could do it either"
+        )
+
+
+def _write_member(tar: tarfile.TarFile, member: tarfile.TarInfo, result: Unpacked) -> None:
     target = result.folder / member.name
     if member.isdir():
         target.mkdir(parents=True, exist_ok=True)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("kaggle_utils", "submission_builder")
-# These need torch, transformers or pandas; everything else is the light core. Kept as a list of the heavy ones, so that
-# a new module is light until somebody says otherwise here.
+# Modules of these rooms may need torch, transformers or pandas; all others are the light core, and so are those below.
 HEAVY_ROOMS = ("kaggle_utils.models", "kaggle_utils.inference", "kaggle_utils.training")
 LIGHT_IN_HEAVY_ROOMS = tuple(
     f"kaggle_utils.{name}"
     for name in ("models.device_map", "models.memory", "models.shapes", "inference.store", "inference.ensemble",
-                 "inference.placement", "inference.tta", "inference.answer_rules")
+                 "inference.placement", "inference.tta", "inference.answer_rules", "inference.deadline",
+                 "inference.background", "inference.prompt_budget")
 )  # fmt: skip
 # Kernels are compiled from a module's own globals, so these import torch at the top and are imported on use only.
 KERNELS = ("kaggle_utils.models.softmax_triton",)

@@ -347,3 +347,8 @@ def test_parsing_is_fast():
     for question in questions:
         parse_question(question)
     assert (time.process_time() - start) / len(questions) < 0.003, "under a millisecond on an idle machine"
+
+
+@pytest.mark.parametrize("question", ["Does the keyword contain letters?", "Does it have characters?"])
+def test_the_plural_is_not_the_letter_s(question):
+    assert parse_question(question) is None

@@ -316,3 +316,37 @@ def test_last_resort_is_valid_and_does_not_repeat_itself(turn):
 def test_common_words_are_different_words():
     for position, word in enumerate(COMMON_WORDS):
         assert not keywords_match(word, "", COMMON_WORDS[:position]), word
+
+
+@pytest.mark.parametrize(
+    ("written", "guess"),
+    [
+        ("Based on the answers, I think it is a **Cat**.", "cat"),
+        ("Sure, here are five keywords:\ncat\ndog", "cat"),
+        ("Answer:\ncat", "cat"),
+        ("Keywords: cat, dog", "cat"),
+        ("1. bread knife\n2. dog", "bread knife"),
+        ("I'm not sure, but maybe a cat", None),  # a sentence that begins like none of ours is no guess
+        ("Oh, I know!", None),
+        ("is it", None),
+    ],
+)
+def test_a_preamble_is_no_guess(written, guess):
+    model = FakeGenerator(written, written)
+    obs = Observation("guess", questions=("Is it alive?",), answers=("yes",))
+    assert GuessLLM(model).reply(obs) == guess
+
+
+def test_a_shipped_keyword_is_no_question_whatever_the_vocabulary():
+    from kaggle_utils.q20.agent import make_agent
+    from kaggle_utils.q20.robot import Robot
+    from kaggle_utils.q20.transcript import Beliefs
+    from kaggle_utils.q20.vocabulary import Vocabulary
+
+    class AsksTurkey:
+        def reply(self, obs):
+            return "turkey"
+
+    beliefs = Beliefs(Vocabulary.from_weights({"apple": 1, "pear": 1}))
+    agent = make_agent(Robot(asking=[AsksTurkey()], beliefs=beliefs), log=False)
+    assert agent({"turnType": "ask"}, None) != "turkey"

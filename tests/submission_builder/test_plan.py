@@ -311,3 +311,11 @@ def test_an_installed_package_brings_its_metadata(tmp_path):
     code += "from importlib.metadata import version; print(version('tqdm'))"
     done = subprocess.run([sys.executable, "-I", "-c", code, str(tmp_path / "agent")], capture_output=True, text=True)
     assert done.stdout.strip(), done.stderr
+
+
+def test_space_that_a_killed_build_holds_counts_as_free(tmp_path, main):
+    output = tmp_path / "s.tar.gz"
+    before = make_plan(main, output=output).free_bytes
+    (tmp_path / "s.tar.gz.partial").write_bytes(os.urandom(20_000_000))
+    after = make_plan(main, output=output).free_bytes
+    assert after > before - 10_000_000

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import tarfile
+import time
 
 import pytest
 
@@ -113,3 +114,37 @@ def test_manifest_is_compared(tmp_path):
 def test_unreadable_manifest_is_reported(tmp_path):
     result = unpack(tmp_path, gzip.compress(tar_bytes(member("main.py"), member("MANIFEST.json", b"[1]"))))
     assert "MANIFEST.json cannot be read" in messages(result)
+
+
+def test_zeros_inflate_in_linear_time(tmp_path):
+    """A block of zeros inflates a thousandfold; cutting the inflated bytes piece by piece would copy it as often."""
+    path = tmp_path / "zeros.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        info = tarfile.TarInfo("model/zeros.bin")
+        info.size = 200_000_000
+        archive.addfile(info, _Zeros(info.size))
+    began = time.process_time()
+    assert unpack_archive(path, tmp_path / "agent").size == 200_000_000
+    assert time.process_time() - began < 6
+
+
+class _Zeros(io.RawIOBase):
+    def __init__(self, size):
+        self.left = size
+
+    def read(self, count=-1):
+        count = min(count, self.left)
+        self.left -= count
+        return bytes(count)
+
+
+@pytest.mark.parametrize("names", [("model", "model/x"), ("a/b", "a"), ("a" * 300, "main.py")])
+def test_names_that_no_disk_can_hold_are_reported(tmp_path, names):
+    path = tmp_path / "bad.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        for name in names:
+            info = tarfile.TarInfo(name)
+            info.size = 1
+            archive.addfile(info, io.BytesIO(b"x"))
+    result = unpack_archive(path, tmp_path / "agent")
+    assert any("cannot be unpacked" in problem.message for problem in result.problems)

@@ -262,3 +262,31 @@ def wait_for(condition, seconds: float = 40.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.1)
+
+
+def test_the_ready_agent_with_a_broken_model_does_not_pass(tmp_path):
+    """It would play on by its rules and win by the handshake: nobody would notice that the weights are of no use."""
+    from submission_builder.archive import build_archive
+    from submission_builder.plan import make_plan
+    from submission_builder.template import template_main
+
+    model = tmp_path / "broken"
+    model.mkdir()
+    (model / "config.json").write_text('{"model_type": "nonsense"}')
+    plan = make_plan(
+        template_main(),
+        include={"model": model},
+        packages=["kaggle_utils"],
+        output=tmp_path / "s.tar.gz",
+        profile="none",
+    )
+    build_archive(plan, progress=False)
+    report = verify(plan.output, keywords=["popcorn"], probe=True)
+    assert report.wins == 1 and not report.ok
+    assert "plays without its model. MODEL FAILED" in errors(report)
+
+
+def test_what_the_agent_says_of_its_model_is_reported(tmp_path):
+    main = 'import os\nos.write(2, b"MODEL LOADED after 2.5 s\\n")\n' + AGENT
+    report = verify(pack(tmp_path, main), keywords=["dog"], probe=True)
+    assert (report.probes[0].name, report.probes[0].seconds) == ("load the model", 2.5), report.to_text()

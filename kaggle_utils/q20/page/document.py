@@ -1,7 +1,7 @@
 """The page of one game: a GameRecord as one HTML document that needs nothing else.
 
 It promises valid, script-free HTML under a Content-Security-Policy that lets nothing load or run, the same bytes for
-the same record, and no text of a player outside ``replay_text.show``. It computes no candidates: it shows those that
+the same record, and no text of a player outside ``text.show``. It computes no candidates: it shows those that
 the record holds.
 """
 

@@ -1,7 +1,7 @@
 """The two columns of a replay: what each team asked, heard, guessed and could have known, round by round.
 
 It promises one list item per recorded round, whatever is missing in it, and no text of a player outside
-``replay_text.show``. It knows nothing of the rest of the page.
+``text.show``. It knows nothing of the rest of the page.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Read descriptions of sets of letters and of numbers: "one of a, b or c", "a vowel", "more than six".
 
-All functions take canonical text (``question_text``), return None for what they do not fully understand, and use
+All functions take canonical text (``text``), return None for what they do not fully understand, and use
 regular expressions whose running time grows linearly. A vowel is one of a, e, i, o, u; "between a and m" includes
 both ends unless the question says "exclusive".
 """

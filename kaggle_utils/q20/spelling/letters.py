@@ -1,7 +1,7 @@
 """Rules about what a keyword is spelled with: first and last letters, letters inside, lengths, counts, spaces.
 
 "Letters" counts letters alone, "characters" and "length" count spaces and hyphens too; words are separated by spaces.
-Each rule takes canonical text (``question_text``), what is asked of the keyword, and returns None unless it fully
+Each rule takes canonical text (``text``), what is asked of the keyword, and returns None unless it fully
 understands it. ``names_word`` says that the question speaks of a keyword, word or name: "does it contain numbers" may
 well be about a clock, "does the keyword contain numbers" is not.
 """
@@ -104,8 +104,8 @@ _TIMES = re.compile(
     r'(?:the )?(?:letter )?"?([a-z0-9])"? '
     r"((?:more than|at least|exactly|less than|only) (?:once|twice|\w+ times)|twice|once)"
 )
-_LETTERS_LEAD = re.compile(r"(?:the |these |following |single |an? )*(?:letters?|characters?)?(?: of| in)?(?: the)?"
-                           r"(?: following| these)?(?: letters?| characters?)?:? ?(?=.)")  # fmt: skip
+_LETTERS_LEAD = re.compile(r"(?:the |these |following |single |an? )*(?:(?:letters?|characters?)\b)?(?: of| in)?"
+                           r"(?: the)?(?: following| these)?(?: letters?\b| characters?\b)?:? ?(?=.)")  # fmt: skip
 _STRING = re.compile(
     rf"{_HAVE} (?:the )?(?:exact )?(word|substring|string|sequence|letters|letter sequence|letter combination|"
     r"sequence of letters|combination|syllable|phrase|term|text)? ?\"([^\"]+)\"(?: as a (?:substring|word|part))?"

@@ -2,7 +2,7 @@
 
 Order is Python's order of the lower-case strings, which is what Agent Alpha's players compare; "between" includes both
 ends unless the question says "exclusive". The words "alphabetical", "dictionary" or the like must occur, except in a
-plain "precede" with a quoted word. Takes canonical text (``question_text``).
+plain "precede" with a quoted word. Takes canonical text (``text``).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Choose the rule for what a canonical question asks of the keyword or of a part of it.
 
-The rules themselves are in ``order_rules`` and ``spelling_rules``; here are the parts of a keyword that can be asked
+The rules themselves are in ``order`` and ``letters``; here are the parts of a keyword that can be asked
 about, questions about a single letter, and lists of keywords. Equality is the environment's own comparison.
 """
 
@@ -30,7 +30,7 @@ _SEMANTIC = re.compile(
 
 
 def selector(token: str) -> Callable[[str], str] | None:
-    """Return the function that takes the part named by a token of ``question_text`` out of a lower-case keyword.
+    """Return the function that takes the part named by a token of ``text`` out of a lower-case keyword.
 
     >>> selector("<l2w1>")("tv stand"), selector("<w-1>")("tv stand"), selector("<l9>")("cat")
     ('v', 'stand', '')

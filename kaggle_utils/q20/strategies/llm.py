@@ -21,9 +21,18 @@ from kaggle_utils.q20.transcript import already_guessed, wrong_answers
 
 __all__ = ["AnswerLLM", "AskLLM", "GuessLLM"]
 
-_LINE_BREAKS = re.compile(r"[\n,;]")
+_LABEL = re.compile(
+    r"\W*(?:(?:the|my|five|top|best|final)\s+)*(?:keywords?|guess(?:es)?|answers?)\s*:\s*", re.IGNORECASE
+)
+_LIST_ITEM = re.compile(r"\s*(?:\d{1,2}[.)]\s*)?[\w' -]{1,40}[.!]?\s*")
 _WORDS_IN_KEYWORD = 4
-_NOT_A_KEYWORD = frozenset({"", "yes", "no", "none", "unknown", "keyword", "it", "sure"})
+_NOT_A_KEYWORD = frozenset({"", "yes", "no", "none", "unknown", "keyword", "keywords", "answer", "guess", "sure", "oh"})
+_NOT_A_BEGINNING = frozenset([
+    "i", "i'm", "i'd", "i'll", "it", "it's", "its", "is", "this", "that", "these", "those", "my", "your", "we",
+    "they", "he", "she", "you", "if", "so", "but", "because", "since", "after", "and", "or", "not", "based",
+    "given", "here", "what", "which", "who", "how", "maybe", "perhaps", "well", "oh", "sure", "there", "can",
+    "could", "would", "does", "do",
+])  # fmt: skip
 
 
 class _Writer:
@@ -100,5 +109,18 @@ class AnswerLLM:
 
 def _proposals(text: str) -> list[str]:
     """Bare keywords out of a list that a model wrote, best first."""
-    words = [clean_guess(piece) for piece in _LINE_BREAKS.split(text[:2000])[:20]]
-    return [word for word in words if word not in _NOT_A_KEYWORD and len(word.split()) <= _WORDS_IN_KEYWORD]
+    lines = [line for line in text[:2000].splitlines()[:20] if not line.rstrip(" *_").endswith(":")]
+    words = [clean_guess(piece) for line in lines for piece in _items(_LABEL.sub("", line, count=1))]
+    return [word for word in words if _may_be_keyword(word)]
+
+
+def _items(line: str) -> list[str]:
+    """The items of a line that is a plain list, else the line: the commas of a sentence separate nothing."""
+    pieces = re.split("[,;]", line)
+    plain = all(_LIST_ITEM.fullmatch(piece) and _may_be_keyword(clean_guess(piece)) for piece in pieces)
+    return pieces if plain else [line]
+
+
+def _may_be_keyword(word: str) -> bool:
+    words = word.split()
+    return word not in _NOT_A_KEYWORD and 0 < len(words) <= _WORDS_IN_KEYWORD and (words[0] not in _NOT_A_BEGINNING)
