@@ -9,6 +9,14 @@ from pathlib import Path
 
 import pytest
 
+try:
+    from hypothesis import settings
+except ImportError:  # the GPU tests run on machines without it
+    pass
+else:  # the same examples on every run, so that a red run is about the change and can be repeated
+    settings.register_profile("repeatable", derandomize=True, deadline=None)
+    settings.load_profile("repeatable")
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
