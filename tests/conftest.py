@@ -9,6 +9,11 @@ from pathlib import Path
 
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # the workers fill the cores: a process with threads for all would only wait
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
 try:
     from hypothesis import settings
 except ImportError:  # the GPU tests run on machines without it
@@ -18,6 +23,13 @@ else:  # the same examples on every run, so that a red run is about the change a
     settings.load_profile("repeatable")
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist, where it is installed
+def pytest_xdist_auto_num_workers() -> int:
+    """One worker for each core that this process may use, up to four: each loads torch and transformers itself."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, 4) if cores > 1 else 0
 
 
 def pytest_collection_modifyitems(items):

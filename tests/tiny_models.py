@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 CHATML_JINJA = (
@@ -18,7 +19,7 @@ _CORPUS = [
 ]
 
 
-def write_tiny_tokenizer(folder: Path, *, vocab_size: int = 512) -> Path:
+def write_tiny_tokenizer(folder: Path, *, vocab_size: int = 512, corpus: Sequence[str] = _CORPUS) -> Path:
     """A byte-level BPE tokenizer with the ChatML control tokens and template; no pad token, as Llama has none."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -30,7 +31,7 @@ def write_tiny_tokenizer(folder: Path, *, vocab_size: int = 512) -> Path:
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size, special_tokens=control, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
     )
-    tokenizer.train_from_iterator(_CORPUS * 8, trainer)
+    tokenizer.train_from_iterator(list(corpus) * 8, trainer)
     wrapped = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token="<|im_start|>", eos_token="<|im_end|>", unk_token="<|endoftext|>"
     )

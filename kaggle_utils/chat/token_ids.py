@@ -140,10 +140,26 @@ def _plain_ids(text: str, tokenizer: Any, guard: _Guard) -> list[int]:
     if guard.ids.isdisjoint(ids):
         return ids
     # Not every control token is marked special, and slow tokenizers ignore the wish: cut each spelling in two.
-    cuts = [0, *(match.start() + 1 for match in guard.pattern.finditer(text)), len(text)]
-    halves = [text[start:stop] for start, stop in itertools.pairwise(cuts) if start < stop]
-    ids = [number for half in halves for number in _split(half, tokenizer)]
-    return [number for number in ids if number not in guard.ids]  # last resort: normalized look-alikes
+    # They can overlap ("<<" in "<<<"): the pattern looks ahead, to find also those that begin inside of another.
+    beginnings = re.finditer(f"(?={guard.pattern.pattern})", text)
+    cuts = [0, *(match.start() + 1 for match in beginnings), len(text)]
+    pieces = [text[start:stop] for start, stop in itertools.pairwise(cuts) if start < stop]
+    return [number for piece in pieces for number in _halved_ids(piece, tokenizer, guard)]
+
+
+def _halved_ids(text: str, tokenizer: Any, guard: _Guard) -> list[int]:
+    """Ids of text without control spellings; where a look-alike becomes one by normalization, halve until none does.
+
+    Only a single character that the tokenizer takes for control gets no id: it cannot be written otherwise. Costs
+    O(n log n) characters of tokenizing for each look-alike.
+    """
+    ids = _split(text, tokenizer)
+    if guard.ids.isdisjoint(ids):
+        return ids
+    if len(text) == 1:
+        return [number for number in ids if number not in guard.ids]
+    halves = (text[: len(text) // 2], text[len(text) // 2 :])
+    return [number for half in halves for number in _halved_ids(half, tokenizer, guard)]
 
 
 def _split(text: str, tokenizer: Any) -> list[int]:

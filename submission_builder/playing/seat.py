@@ -62,7 +62,7 @@ class SeatSpec:
 
 
 def load_environment(*, heavy_imports: bool = True) -> ModuleType:
-    """Import kaggle_environments and return it.
+    """Import kaggle_environments, and flask for its server, and return it: forked seats share what is imported here.
 
     The environment imports torch, transformers and pandas by name. Those that are not installed (all of them, with
     ``heavy_imports=False``) are stood in for during the import only; main.py then finds what is really installed.
@@ -79,6 +79,7 @@ def load_environment(*, heavy_imports: bool = True) -> ModuleType:
     try:
         with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.redirect_stderr(said):
             package = importlib.import_module("kaggle_environments")
+            importlib.import_module("flask")
     finally:
         for name, stub in stubs.items():
             if sys.modules.get(name) is stub:
@@ -97,7 +98,6 @@ def serve(spec: SeatSpec) -> None:
     folder = Path(spec.folder)
     _own_process(folder, spec.gpu)
     kaggle_main = importlib.import_module("kaggle_environments.main")
-    importlib.import_module("flask")
     _report_port(folder / "port")
     sys.argv = ["kaggle-environments", "http-server"]
     _hide_packages()

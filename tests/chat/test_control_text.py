@@ -39,6 +39,6 @@ def test_overlapping_extra_spellings_are_all_broken():
 
 @pytest.mark.parametrize("text", ["<|" * 200_000, "<|a" * 100_000, "[" * 400_000, "<unused" * 60_000, "<" * 400_000])
 def test_hostile_text_takes_linear_time(text):
-    start = time.perf_counter()
+    start = time.process_time()
     defuse(text)
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 3

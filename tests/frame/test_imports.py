@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 
 import modules
 import pytest
@@ -64,14 +63,9 @@ def test_heavy_modules_import_without_torch_too():
 
 @pytest.mark.parametrize("module", ["kaggle_utils.q20.agent", "submission_builder.cli"])
 def test_light_entry_points_import_quickly(module):
-    best = min(_seconds(module) for _ in range(3))
-    assert best < 1.5, f"importing {module} took {best:.2f} s at best of three"
-
-
-def _seconds(module: str) -> float:
-    start = time.perf_counter()
-    run(f"import {module}")
-    return time.perf_counter() - start
+    code = f"import time; start = time.process_time(); import {module}; print(time.process_time() - start)"
+    best = min(float(run(code)) for _ in range(3))  # of processor time: others may be using the cores too
+    assert best < 1.2, f"importing {module} took {best:.2f} s at best of three"
 
 
 @pytest.mark.parametrize("module", [n for n in modules.files() if n.startswith("kaggle_utils.")])

@@ -31,6 +31,13 @@ def competition(tmp_path):
     return folder
 
 
+def outputs(notebook):
+    """All text of the cells' outputs, and how many pictures there are."""
+    found = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    text = "".join(output.get("text", "") for output in found if output.get("name") == "stdout")
+    return text, sum("image/png" in output.get("data", {}) for output in found)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_runs_unchanged_on_tiny_judges(run_notebook, competition, tmp_path):
@@ -43,6 +50,9 @@ def test_runs_unchanged_on_tiny_judges(run_notebook, competition, tmp_path):
         "llama-3-judge": write_tiny_classifier(tmp_path / "llama", "llama"),
     }
     notebook, working = run_notebook("lmsys_two_gpu_inference.ipynb", attached=attached)
+    text, pictures = outputs(notebook)
+    assert "6 rows computed" in text and "2 models" in text and "gemma: nf4, float" in text, text
+    assert pictures == 1, "the picture is shown, not only saved"
     with (working / "submission.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["id"] for row in rows] == ["7", "3", "11", "9"]
@@ -51,3 +61,8 @@ def test_runs_unchanged_on_tiny_judges(run_notebook, competition, tmp_path):
     assert values[3] == pytest.approx([0.349, 0.342, 0.309]), "the pair that cannot be read gets the prior"
     assert len({tuple(row) for row in values}) == 4
     assert (working / "scores.png").stat().st_size > 5000
+
+    first = (working / "submission.csv").read_bytes()
+    text, _ = outputs(run_notebook("lmsys_two_gpu_inference.ipynb", attached=attached)[0])
+    assert "0 rows computed, 6 from the store" in text
+    assert (working / "submission.csv").read_bytes() == first

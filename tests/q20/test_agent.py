@@ -44,7 +44,7 @@ GENERATORS = {
     "out of memory": lambda: RaisingGenerator(MemoryError()),
     "exiting": lambda: RaisingGenerator(SystemExit(1)),
     "interrupting": lambda: RaisingGenerator(KeyboardInterrupt()),
-    "slow": lambda: SlowGenerator("Is it used in a kitchen?", seconds=0.05),
+    "slow": lambda: SlowGenerator("Is it used in a kitchen?", seconds=0.01),
 }
 
 
@@ -180,11 +180,11 @@ def test_a_hanging_model_costs_one_turn_and_is_not_asked_again_until_it_is_back(
     try:
         started = time.monotonic()
         assert agent(SEMANTIC, None) == "no"
-        assert 0.5 < time.monotonic() - started < 2.5
+        assert 0.5 < time.monotonic() - started < 4
+        started = time.monotonic()
         for obs in (REFUSED, GUESS, SEMANTIC) * 5:
-            started = time.monotonic()
             assert is_valid_reply(obs["turnType"], agent(obs, None))
-            assert time.monotonic() - started < 0.5
+        assert time.monotonic() - started < 4, "fifteen turns that wait for nothing"
         assert model.calls == 1
     finally:
         model.released.set()
@@ -268,10 +268,10 @@ class Loading(FakeGenerator):
 def test_an_answerer_waits_for_its_model_out_of_the_time_bank_and_a_guesser_does_not():
     answerer = make_agent(small(Loading(seconds=1.5, p_yes=1.0)), act_timeout=0.5, log=False)
     assert answerer({**SEMANTIC, "remainingOverageTime": 200}, None) == "yes"
-    guesser = make_agent(small(Loading("Is it larger than a house?", seconds=1.5)), act_timeout=0.5, log=False)
+    guesser = make_agent(small(Loading("Is it larger than a house?", seconds=5)), act_timeout=0.5, log=False)
     started = time.monotonic()
     assert guesser({**REFUSED, "remainingOverageTime": 200}, None) != "Is it larger than a house?"
-    assert time.monotonic() - started < 1.4
+    assert time.monotonic() - started < 4
 
 
 def test_waiting_for_a_model_never_touches_the_reserve():

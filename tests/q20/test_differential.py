@@ -7,6 +7,7 @@ import random
 
 import real_game
 
+from kaggle_utils.q20.hostile import hostile_texts
 from kaggle_utils.q20.keywords import load_keywords
 from kaggle_utils.q20.protocol import keywords_match, normalize
 from kaggle_utils.q20.rules import EpisodeCrash, Game
@@ -34,7 +35,8 @@ ANSWERS = ["yes", "no", "Yes.", "No way", "yesno", "noyes", "I know nothing", "n
 
 def test_every_game_equals_the_real_one():
     """Any difference in an observation, status, reward or crash between Game and the environment."""
-    games = [*_special_games(), *(_random_game(random.Random(seed)) for seed in range(160))]
+    games = [*_special_games(), *(_random_game(random.Random(seed)) for seed in range(100))]
+    games += [_hostile_game(random.Random(seed)) for seed in range(30)]
     results = real_game.play_scripts(games)
     endings = set()
     for number, (game, real) in enumerate(zip(games, results, strict=True)):
@@ -125,6 +127,28 @@ def _random_game(random_):
         seats.append([reply(QUESTIONS if turn % 2 == 0 else guesses) for turn in range(40)])
         seats.append([reply(ANSWERS) for _ in range(20)])
     return {"keyword": keyword.word, "category": keyword.category, "alts": list(keyword.alts), "seats": seats}
+
+
+def _hostile_game(random_):
+    """Texts that strangers send to break agents, as questions, answers, guesses and as the keyword itself."""
+    texts = hostile_texts()
+    row = random_.choice(load_keywords())
+    keyword = random_.choice([row.word, row.word, random_.choice([t for t in texts if t.strip()])[:60]])
+    share = random_.choice([0.02, 0.3, 1.0])
+
+    def reply(sane, *, disguised):
+        text = random_.choice(texts) if random_.random() < share else random_.choice(sane)
+        if disguised and random_.random() < 0.02:  # the keyword as the environment's matcher still takes it
+            text = random_.choice(
+                [f"The {keyword}", keyword.upper() + "S", f" {keyword}!?", f"{keyword[:2]}the{keyword[2:]}"]
+            )
+        return ["say", text, random_.choice([0, 0, 0.5, 60, 61])]
+
+    seats = []
+    for _ in range(2):
+        seats.append([reply(QUESTIONS if turn % 2 == 0 else ["dog", "cat"], disguised=turn % 2) for turn in range(40)])
+        seats.append([reply(ANSWERS, disguised=False) for _ in range(20)])
+    return {"keyword": keyword, "category": row.category, "alts": list(row.alts), "seats": seats}
 
 
 def _play_ours(game):

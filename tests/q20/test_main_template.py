@@ -118,36 +118,33 @@ def test_a_broken_model_is_reported_and_the_rules_play_on(packed, config):
     assert len(errors) < 20_000
 
 
-def test_four_seats_in_one_process_share_one_model(packed, tiny_llama):
+@pytest.fixture
+def with_model(packed, tiny_llama) -> Path:
+    """An unpacked submission with a model; replies are kept short."""
     (packed / "model").symlink_to(tiny_llama)
     (packed / "agent.json").write_text('{"max_new_tokens": 6}')
+    return packed
+
+
+def test_four_seats_in_one_process_share_one_model_and_ask_it_what_rules_cannot_answer(with_model):
     code = """
+import contextlib, io
 seats = [load(MAIN) for _ in range(4)]
 models = {id(env["load_model"](env["read_settings"]())) for _, env in seats}
-replies = [agent(obs, CFG) for obs in (ASK, REFUSED, ANSWER, GUESS) for agent, _ in seats]
-print(json.dumps([len(models), replies]))
+said = io.StringIO()
+with contextlib.redirect_stdout(said):
+    replies = [agent(obs, CFG) for obs in (ASK, REFUSED, ANSWER, GUESS) for agent, _ in seats]
+rows = [json.loads(line) for line in said.getvalue().splitlines()]
+print(json.dumps([len(models), replies, [row["strategy"] for row in rows]]))
 """
-    (models, replies), _ = run(packed, code)
+    (models, replies, strategies), _ = run(with_model, code)
     assert models == 1
     assert replies[:4] == ["Is it Agent Alpha?"] * 4
     assert all(reply.endswith("?") for reply in replies[4:8])
     assert len(set(replies[8:12])) == 1
     assert replies[8] in ("yes", "no")
     assert all(replies[12:])
-
-
-def test_the_model_is_asked_for_what_rules_cannot_answer(packed, tiny_llama):
-    (packed / "model").symlink_to(tiny_llama)
-    code = """
-agent, env = load(MAIN)
-import contextlib, io
-out = io.StringIO()
-with contextlib.redirect_stdout(out):
-    agent(ANSWER, CFG)
-print(out.getvalue().strip())
-"""
-    row, _ = run(packed, code)
-    assert row["strategy"] == "AnswerLLM"
+    assert strategies[8:12] == ["AnswerLLM"] * 4
 
 
 @pytest.mark.parametrize(

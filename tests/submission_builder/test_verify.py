@@ -6,6 +6,7 @@ The archives are small and hold no model, so ``heavy_imports=False`` leaves torc
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import signal
@@ -21,7 +22,8 @@ import pytest
 
 from submission_builder.verify import verify_archive
 
-pytest.importorskip("kaggle_environments")
+if importlib.util.find_spec("kaggle_environments") is None:
+    pytest.skip("kaggle-environments 1.18.0 is not installed (make test installs it)", allow_module_level=True)
 
 AGENT = """
 WORDS = ["apple", "cat", "dog", "tree", "zebra"]
@@ -158,7 +160,7 @@ FAULTS = {
     "segfault": (fault("import ctypes; ctypes.string_at(0)"), {}, "its process was killed by SIGSEGV in turn 1"),
     "hangs": (
         fault("import time; time.sleep(99)", "guess"),
-        {"act_timeout": 4.0, "overage": 2.0},
+        {"act_timeout": 3.0, "overage": 1.5},
         "timed out in turn 2",
     ),
     "eats memory": (
@@ -203,12 +205,12 @@ def test_probe_finds_what_self_play_does_not_reach(tmp_path):
 
 def test_loading_in_the_background_is_timed(tmp_path):
     """The probe waits until a thread that computes has finished, and says when that was."""
-    busy = "import threading, time\ndef load():\n    end = time.time() + 2\n    while time.time() < end: pass\n"
+    busy = "import threading, time\ndef load():\n    end = time.time() + 1.2\n    while time.time() < end: pass\n"
     report = verify(
         pack(tmp_path, busy + "threading.Thread(target=load).start()\n" + AGENT), keywords=["apple"], probe=True
     )
     assert report.ok, report.to_text()
-    assert report.probes[0].settled > 1.5
+    assert report.probes[0].settled > 1.0
 
 
 def test_files_written_beside_main_are_noticed(tmp_path):
