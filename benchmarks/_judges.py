@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Sequence
 
@@ -27,17 +28,23 @@ TINY = {"vocab_size": 2048, "hidden_size": 128, "intermediate_size": 256, "num_h
         "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32}  # fmt: skip
 
 
-def lmsys_rows(count: int, vocabulary: int, seed: int = 0) -> list[np.ndarray]:
-    """Rows of random tokens with lengths as in LMSYS: mean about 750 tokens, cut at 2,048."""
+def lmsys_rows(count: int, vocabulary: int, *, longest: int = 2048, seed: int = 0) -> list[np.ndarray]:
+    """Rows of random tokens with lengths as in LMSYS: log-normal, mean 752 tokens, cut at ``longest``.
+
+    Lengths are quantiles, not draws, so that few rows have the same mean as many; their order is random.
+    """
     generator = np.random.default_rng(seed)
-    lengths = np.clip(np.exp(generator.normal(6.45, 0.85, count)), 40, 2048).astype(int)
+    normal = statistics.NormalDist(6.363, 0.85)
+    quantiles = [normal.inv_cdf((i + 0.5) / count) for i in range(count)]
+    lengths = generator.permutation(np.clip(np.exp(quantiles), 40, longest).astype(int))
     return [generator.integers(5, vocabulary, n) for n in lengths]
 
 
-def random_judge(kind: str, *, device: str, tiny: bool = False) -> torch.nn.Module:
-    """The model in bfloat16 (float32 on a CPU) with transformers' own initialisation."""
+def random_judge(kind: str, *, device: str, tiny: bool = False, layers: int | None = None) -> torch.nn.Module:
+    """The model in bfloat16 (float32 on a CPU) with transformers' own initialisation, cut to ``layers`` if given."""
     shape = SHAPES[kind]
-    config = shape["config"](**(TINY if tiny else shape["full"]), num_labels=3, pad_token_id=0)
+    sizes = (TINY if tiny else shape["full"]) | ({"num_hidden_layers": layers} if layers else {})
+    config = shape["config"](**sizes, num_labels=3, pad_token_id=0)
     config._attn_implementation = "eager" if kind == "gemma" else "sdpa"
     torch.manual_seed(0)
     torch.set_default_dtype(torch.float32 if device == "cpu" else torch.bfloat16)
@@ -105,7 +112,18 @@ def quantise(model: torch.nn.Module, how: str, device: str) -> torch.nn.Module:
             layer.weight = bnb.nn.Int8Params(weight, requires_grad=False, has_fp16_weights=False)
         parent, _, child = name.rpartition(".")
         setattr(model.get_submodule(parent), child, layer.to(device))
-    return model.half() if device != "cpu" else model
+    return cast_parameters(model, torch.float16) if device != "cpu" else model
+
+
+def cast_parameters(model: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
+    """Weights in ``dtype``, buffers left alone: rotary frequencies in half precision turn late tokens by a radian.
+
+    Quantised weights are integers and stay what they are.
+    """
+    for parameter in model.parameters():
+        if parameter.is_floating_point():
+            parameter.data = parameter.data.to(dtype)
+    return model
 
 
 def with_lora(model: torch.nn.Module, kind: str) -> torch.nn.Module:
@@ -145,8 +163,8 @@ def padded(rows: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
     return ids, mask
 
 
-def trainer_predict(model, rows: Sequence[np.ndarray], device: str) -> float:
-    """Seconds of ``transformers.Trainer(model).predict`` with its defaults and a padding collator."""
+def trainer_predict(model, rows: Sequence[np.ndarray], device: str) -> tuple[float, np.ndarray]:
+    """Seconds and logits of ``transformers.Trainer(model).predict`` with its defaults and a padding collator."""
     import tempfile
 
     def collate(batch):
@@ -158,18 +176,21 @@ def trainer_predict(model, rows: Sequence[np.ndarray], device: str) -> float:
                                                    use_cpu=device == "cpu")  # fmt: skip
         trainer = transformers.Trainer(model, arguments, data_collator=collate)
         with Timer(device) as timer:
-            trainer.predict([{"ids": row} for row in rows])
-    return timer.seconds
+            logits = trainer.predict([{"ids": row} for row in rows]).predictions
+    return timer.seconds, logits
 
 
-def cross_encoder(model, rows: Sequence[np.ndarray], device: str, *, batch: int = 32) -> float:
-    """Seconds of what sentence-transformers' CrossEncoder.predict does with tokens: sorted, batches of 32, a mask.
+def cross_encoder(model, rows: Sequence[np.ndarray], device: str, *, batch: int = 32) -> tuple[float, np.ndarray]:
+    """Seconds and p of what sentence-transformers' CrossEncoder.predict does: sorted, batches of 32, a mask.
 
     The class itself wants texts and a tokenizer; its loop is followed step by step on the same token ids.
     """
     order = np.argsort([-len(r) for r in rows], kind="stable")
+    out = np.zeros((len(rows), 3), np.float32)
     with torch.inference_mode(), Timer(device) as timer:
         for start in range(0, len(order), batch):
-            ids, mask = padded([rows[i] for i in order[start : start + batch]])
-            model(input_ids=ids.to(device), attention_mask=mask.to(device)).logits.float().softmax(-1).cpu()
-    return timer.seconds
+            chosen = order[start : start + batch]
+            ids, mask = padded([rows[i] for i in chosen])
+            logits = model(input_ids=ids.to(device), attention_mask=mask.to(device)).logits
+            out[chosen] = logits.float().softmax(-1).cpu().numpy()
+    return timer.seconds, out

@@ -48,14 +48,19 @@ def device() -> str:
 
 
 def commit() -> str:
-    """Short hash of the checkout, with a + when tracked files differ from it; "unknown" outside git."""
+    """Short hash of the checkout, with a + when tracked files differ from it.
+
+    Outside git (a copy on another machine) what ``BENCHMARK_COMMIT`` says, else "unknown".
+    """
 
     def git(*words: str) -> str:
         done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
         return done.stdout.strip() if done.returncode == 0 else ""
 
     found = git("rev-parse", "--short", "HEAD")
-    return (found + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")) if found else "unknown"
+    if not found:
+        return os.environ.get("BENCHMARK_COMMIT", "unknown")
+    return found + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:

@@ -16,7 +16,10 @@ from kaggle_utils.inference.fingerprint import row_digest
 
 __all__ = [
     "OutOfMemoryError",
+    "append_line",
     "NumpyScorer",
+    "ChoosingScorer",
+    "CountedJudge",
     "CrowdedScorer",
     "LaunchingScorer",
     "LengthJudge",
@@ -24,7 +27,6 @@ __all__ = [
     "expected_logits",
     "safer",
     "still_wrong",
-    "tiny_packed_llama",
 ]
 
 
@@ -96,10 +98,8 @@ class NumpyScorer:
 
     def _write(self, what, rows):
         if self.log is not None:
-            lines = "".join(f"{what} {self.device} {os.getpid()} {len(rows)} {row_digest(row).hex()}\n" for row in rows)
-            fd = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-            os.write(fd, lines.encode())
-            os.close(fd)
+            lines = [f"{what} {self.device} {os.getpid()} {len(rows)} {row_digest(row).hex()}" for row in rows]
+            append_line(self.log, "\n".join(lines))
 
 
 class LaunchingScorer(NumpyScorer):
@@ -126,28 +126,6 @@ def safer(scorer, *, device, **kwargs):
 
 def still_wrong(scorer, *, device, **kwargs):
     return scorer
-
-
-def tiny_packed_llama(*, device, folder, seed=0):
-    """A random two-layer Llama classifier in the real packed path."""
-    import torch
-    from transformers import LlamaConfig, LlamaForSequenceClassification
-
-    from kaggle_utils.models.packed import PackedClassifier
-
-    torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=512,
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=4096,
-        num_labels=3,
-        pad_token_id=0,
-    )
-    return PackedClassifier(LlamaForSequenceClassification(config).to(torch.float32), max_tokens=512)
 
 
 class LengthScorer:
@@ -195,3 +173,56 @@ class CrowdedScorer(NumpyScorer):
     def collect(self, handle):
         type(self).running -= 1
         return self.score(handle)
+
+
+class CountedJudge(LengthJudge):
+    """Writes a line for each time that it is built."""
+
+    def __init__(self, *, device, log, load_seconds=0.0, **kwargs):
+        super().__init__(device=device, **kwargs)
+        time.sleep(load_seconds)
+        append_line(log, f"built {device} {os.getpid()} {time.monotonic()}")
+
+
+class ChoosingScorer(NumpyScorer):
+    """Computes in one of several ways (``scale`` times the number of the way) that it chooses when it is tuned.
+
+    ``ways`` is what successive tunings in one process choose; "pid" differs by process, "die" kills it.
+    """
+
+    tuned = 0
+    flops_per_token = 1e9
+
+    def __init__(self, *, ways=("2",), wrong=False, tune_seconds=0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.tune_seconds = tune_seconds
+        self.ways, self.wrong, self.notes, self.plain = ways, wrong, ["built"], self.scale
+
+    def self_check(self, rows):
+        self._write("check", rows)
+        if self.wrong:
+            raise RuntimeError("rows see each other")
+
+    def tune(self, rows, *, remaining_tokens, seconds_left):
+        self._write("tune", rows)
+        way = self.ways[type(self).tuned % len(self.ways)]
+        type(self).tuned += 1
+        time.sleep(self.tune_seconds)
+        if way == "pid":
+            way = str(2 + os.getpid() % 7)
+        if way == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.notes.append(f"way {way}, {remaining_tokens} tokens, {seconds_left:.0f} s")
+        self.adopt(way)
+        return way
+
+    def adopt(self, choice):
+        append_line(self.log, f"adopt {self.device} {os.getpid()} {choice or 'none'}")
+        self.scale = self.plain * int(choice or 1)
+
+
+def append_line(path, text):
+    """Write one line whole, however many processes write."""
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    os.write(fd, f"{text}\n".encode())
+    os.close(fd)

@@ -112,6 +112,14 @@ class PackQueue:
             self.put_back(rest)
         return task
 
+    def fullest(self, max_tokens: int) -> tuple[int, ...]:
+        """Rows of the pack with most tokens that is within ``max_tokens``, or of the smallest; it goes on waiting."""
+        waiting = [task for task in self._waiting if not task.safe]
+        fitting = [task for task in waiting if task.tokens <= max_tokens]
+        if not waiting:
+            return ()
+        return (max if fitting else min)(fitting or waiting, key=lambda task: task.tokens).rows
+
     def put_back(self, tasks: Sequence[PackTask]) -> None:
         """Put packs in front, in their order."""
         for task in reversed(tasks):

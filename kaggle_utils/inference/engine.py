@@ -9,7 +9,9 @@ The engine works on token ids. It knows nothing about prompts or tokenizers. It 
 - out of memory halves the pack and is remembered for that device; a row that fits nowhere is reported, and so is one
   that fails again and again; rows with logits that are not finite go alone through the scorer's safer path;
 - a worker that dies gives its packs back; only when nobody is left is that an error;
-- past the deadline no pack is begun, and none that would not finish by the measured speed.
+- past the deadline no pack is begun, and none that would not finish by the measured speed;
+- a scorer that can check itself does so on a few rows before its first pack, and one that chooses its arithmetic by
+  measuring does that once for a run: the store remembers the choice, so a continued run computes as it began.
 """
 
 from __future__ import annotations
@@ -25,11 +27,11 @@ import numpy as np
 from kaggle_utils.inference.deadline import Deadline
 from kaggle_utils.inference.ledger import Ledger
 from kaggle_utils.inference.placement import Placement
+from kaggle_utils.inference.pool import WorkerPool, pool_problems
 from kaggle_utils.inference.report import LEFT_BY_DEADLINE, LEFT_BY_END, RowProblem, RunReport, ScoreResult
 from kaggle_utils.inference.run_loop import NoWorkersError, RunLoop
-from kaggle_utils.inference.specs import Job, ScorerSpec, check_jobs, check_sendable
+from kaggle_utils.inference.specs import Job, ScorerSpec, check_jobs
 from kaggle_utils.inference.store import ResultStore
-from kaggle_utils.inference.workers import WORKER_KINDS, Worker, threads_each, worker_labels
 
 __all__ = ["EngineError", "score_jobs", "score_rows"]
 
@@ -42,7 +44,9 @@ class EngineError(RuntimeError):
         super().__init__(message)
 
 
-def score_rows(rows: Any, scorers: Sequence[ScorerSpec], *, devices: Sequence[str], **options: Any) -> ScoreResult:
+def score_rows(
+    rows: Any, scorers: Sequence[ScorerSpec], *, devices: Sequence[str] | WorkerPool, **options: Any
+) -> ScoreResult:
     """Score the same rows with several scorers, or rows of their own with each.
 
     Args:
@@ -68,13 +72,14 @@ def score_rows(rows: Any, scorers: Sequence[ScorerSpec], *, devices: Sequence[st
 def score_jobs(
     jobs: Sequence[Job],
     *,
-    devices: Sequence[str],
+    devices: Sequence[str] | WorkerPool,
     store: str | os.PathLike[str] | None = None,
     deadline: float | Deadline | None = None,
     max_tokens: int = 8192,
     workers: str = "processes",
     placement: Placement | None = None,
     restarts: int = 1,
+    self_check: bool = True,
     progress: bool = True,
     peak_flops: float | None = None,
 ) -> ScoreResult:
@@ -83,6 +88,8 @@ def score_jobs(
     Args:
         jobs: rows and who scores them; jobs of one scorer share its results.
         devices: one worker each: ``["cuda:0", "cuda:1"]``, ``["cpu", "cpu"]``. The text goes to the factories as it is.
+            Or a :class:`~kaggle_utils.inference.pool.WorkerPool`, whose workers and placement then serve this call and
+            keep what they have loaded for the next one.
         store: SQLite file for results; created, or gone on with.
         deadline: seconds from now, or a moment shared with other calls. Rows that it leaves are named in the report;
             a later call with the same store finishes them.
@@ -92,6 +99,8 @@ def score_jobs(
         placement: which worker begins with which scorer; None begins with a different one on each device. Whoever has
             nothing left of its own helps another where that pays.
         restarts: how often a worker that died is started again without having finished a pack in between.
+        self_check: let scorers that can compare a few rows with the plain forward before their first pack; one that
+            is wrong is not used.
         progress: show a bar a device.
         peak_flops: operations a second of a device, for the MFU; None looks the device up.
 
@@ -103,8 +112,13 @@ def score_jobs(
     started = time.monotonic()
     specs = check_jobs(jobs)
     deadline = Deadline.of(deadline)
-    _check_options(specs, devices, store, max_tokens, workers, placement)
+    shared = devices if isinstance(devices, WorkerPool) else None
+    problems = [] if shared else pool_problems(specs, devices, workers, placement)
+    _check_options(problems, specs, shared, store, max_tokens, placement)
     with contextlib.ExitStack() as stack:
+        pool = shared or stack.enter_context(
+            WorkerPool(list(specs.values()), devices=devices, workers=workers, placement=placement)
+        )
         ledgers = {
             name: Ledger(
                 spec,
@@ -114,8 +128,8 @@ def score_jobs(
             for name, spec in specs.items()
         }
         loop = RunLoop(
-            ledgers, _starter(specs, devices, workers, placement), count=len(devices), deadline=deadline,
-            max_tokens=max_tokens, restarts=restarts, progress=progress, peak_flops=peak_flops,
+            ledgers, pool, deadline=deadline, max_tokens=max_tokens, restarts=restarts, progress=progress,
+            peak_flops=peak_flops, self_check=self_check,
         )  # fmt: skip
         try:
             loop.run()
@@ -127,45 +141,26 @@ def score_jobs(
 
 
 def _check_options(
+    problems: list[str],
     specs: Mapping[str, ScorerSpec],
-    devices: Sequence[str],
+    pool: WorkerPool | None,
     store: object,
     max_tokens: int,
-    workers: str,
     placement: Placement | None,
 ) -> None:
-    problems = []
-    if not devices or isinstance(devices, str):
-        problems.append(f"devices is {devices!r}, expected a list such as ['cuda:0', 'cuda:1'] or ['cpu']")
     if max_tokens < 1:
         problems.append(f"max_tokens is {max_tokens}, expected at least 1")
-    if workers not in WORKER_KINDS:
-        problems.append(f"workers is {workers!r}, expected one of {WORKER_KINDS}")
     nameless = [name for name, spec in specs.items() if store is not None and not spec.fingerprint]
     if nameless:
         problems.append(f"scorers {nameless} have no fingerprint, so their results cannot be stored (run_fingerprint)")
-    if placement is not None:
-        if len(placement.orders) != len(devices):
-            problems.append(f"the placement is for {len(placement.orders)} devices, there are {len(devices)}")
-        unknown = {name for order in placement.orders for name in order} ^ set(specs)
-        if unknown:
-            problems.append(f"placement and scorers do not name the same models: {sorted(unknown)}")
+    if pool is not None:
+        if placement is not None:
+            problems.append("placement is the pool's own; give it to the WorkerPool")
+        foreign = [name for name, spec in specs.items() if pool.specs.get(name) != spec]
+        if foreign:
+            problems.append(f"scorers {foreign} are not the pool's, which has {sorted(pool.specs)}")
     if problems:
         raise ValueError("nothing was scored:\n" + "\n".join(f"  - {p}" for p in problems))
-    if workers == "processes":
-        check_sendable(list(specs.values()))
-
-
-def _starter(specs: Mapping[str, ScorerSpec], devices: Sequence[str], kind: str, placement: Placement | None) -> Any:
-    labels, names = worker_labels(devices), list(specs)
-    threads = threads_each(devices, kind)
-
-    def start(index: int) -> Worker:
-        first = placement.orders[index] if placement is not None else (names[index % len(names)],)
-        order = [*first, *(name for name in names if name not in first)]
-        return Worker(labels[index], devices[index], specs, kind=kind, order=order, threads=threads)
-
-    return start
 
 
 def _result(

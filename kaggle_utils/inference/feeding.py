@@ -29,9 +29,11 @@ class Feeder:
         out_of_time: something was left because of the deadline.
     """
 
-    def __init__(self, ledgers: Mapping[str, Ledger], *, deadline: Deadline, max_tokens: int) -> None:
+    def __init__(
+        self, ledgers: Mapping[str, Ledger], *, deadline: Deadline, max_tokens: int, speed: SpeedBook | None = None
+    ) -> None:
         self.queues = {name: PackQueue(name, ledger.lengths) for name, ledger in ledgers.items()}
-        self.speed = SpeedBook()
+        self.speed = SpeedBook() if speed is None else speed
         self.deadline = deadline
         self.out_of_time = False
         self._ledgers, self._max_tokens = ledgers, max_tokens
@@ -53,18 +55,12 @@ class Feeder:
         if ledger.spec.safe is not None:
             self.queues[name].add_safe(ledger.not_finite())
 
-    def feed(self, worker: Worker, workers: Sequence[Worker], *, measured: bool) -> str | None:
-        """Give a worker that is not building what it can have; return the scorer that it is to build, or None.
-
-        Args:
-            worker: the free one.
-            workers: all of them.
-            measured: it has scored a pack, so its speed is known.
-        """
+    def feed(self, worker: Worker, workers: Sequence[Worker]) -> str | None:
+        """Give a worker that is not building what it can have; return the scorer that it is to build, or None."""
         # One pack more than are on the device, so that the next is there when one of them is done. Without a measured
         # speed a deadline allows one at a time: the next might not finish.
         depth = 3 if any(facts.launches for facts in worker.resident.values()) else 2
-        if self.deadline.set and not measured:
+        if self.deadline.set and not self.speed.measured(worker.label):
             depth = 1
         # A pack that went wrong runs alone, so that the next time it is clear who is to blame.
         while len(worker.outstanding) < depth and not any(task.attempts for task in worker.outstanding.values()):
@@ -104,7 +100,7 @@ class Feeder:
     def _next_task(self, worker: Worker) -> PackTask | None:
         for name in worker.order:
             facts = worker.resident.get(name)
-            if facts is None:
+            if facts is None or name not in self.queues:
                 continue
             task = self.queues[name].take(worker.label, budget=self.budget(worker, name), padded=facts.padded)
             if task is None:
@@ -131,9 +127,11 @@ class Feeder:
         return None
 
     def _pays(self, worker: Worker, workers: Sequence[Worker], name: str) -> bool:
-        """Nobody else has the scorer, or much more work is left than building takes."""
+        """Nobody else has the scorer or will have it, or much more work is left than building takes."""
         others = [other for other in workers if other is not worker and other.dead is None]
-        holders = [other for other in others if name in other.resident or other.building == name]
+        if name in self._uncut and name not in worker.own:
+            return not any(name in other.own and name not in other.cannot for other in others)
+        holders = [other for other in others if name in other.resident or name in other.building]
         if not holders or name in self._uncut:
             return True
         remaining = self.speed.seconds(None, name, tokens=self.queues[name].tokens)

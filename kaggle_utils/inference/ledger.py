@@ -6,6 +6,8 @@ with the rest of its pack. It does not know packs, devices or order of work.
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from collections.abc import Sequence
 
 import numpy as np
@@ -45,6 +47,7 @@ class Ledger:
         self._reasons: dict[int, str] = {}
         self._store = store
         self._unsaved: dict[tuple[bytes, str], np.ndarray] = {}
+        self._choices: dict[str, str] = {}
         self.safer: list[int] = []
         self.from_store = self._load()
 
@@ -89,6 +92,18 @@ class Ledger:
         if self._store is not None:
             self._store.put_many(self._unsaved)
         self._unsaved = {}
+
+    def choice(self, hardware: str) -> str | None:
+        """What this run chose by measuring on such a device; None where it has not chosen."""
+        stored = self._store.choice(hardware) if self._store is not None else None
+        return self._choices.get(hardware, stored)
+
+    def choose(self, hardware: str, choice: str) -> str:
+        """Remember a choice for such devices, in the store before anything computed by it; the first one holds."""
+        if self._store is not None:
+            with contextlib.suppress(sqlite3.Error):  # a full disk: save() says so
+                choice = self._store.choose(hardware, choice)
+        return self._choices.setdefault(hardware, choice)
 
     def logits(self, job: str) -> np.ndarray:
         """Logits in the order of the job's rows: float32 [N, labels]; rows without a finite result are all nan."""

@@ -106,12 +106,19 @@ class ProgressBars:
     def note(self, label: str, text: str) -> None:
         """Show a few words on one device's bar."""
         bar = self._bars.get(label)
-        if bar is not None:
+        if bar is not None and bar.postfix != text:
             bar.set_postfix_str(text)
 
-    def close(self) -> None:
-        """Leave the bars as they are."""
+    def close(self, *, finished: bool = False) -> None:
+        """Leave the bars as they are; where nothing is left to do, each is full with its own device's rows.
+
+        Otherwise a notebook would paint them red: no device has scored all rows.
+        """
         for bar in self._bars.values():
+            if finished and bar.n:
+                bar.total = bar.n
+                if hasattr(bar, "container"):
+                    bar.container.children[1].max = bar.n
             bar.refresh()
             bar.close()
 

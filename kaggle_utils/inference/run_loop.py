@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -17,8 +17,10 @@ from kaggle_utils.inference.deadline import Deadline
 from kaggle_utils.inference.dispatch import PackTask
 from kaggle_utils.inference.feeding import Feeder
 from kaggle_utils.inference.ledger import Ledger
+from kaggle_utils.inference.pool import WorkerPool
+from kaggle_utils.inference.preparing import Preparer
 from kaggle_utils.inference.progress import DeviceTally, ProgressBars, peak_flops_of
-from kaggle_utils.inference.workers import Facts, Worker, close_workers, receive
+from kaggle_utils.inference.workers import Facts, Worker, receive
 
 __all__ = ["NoWorkersError", "RunLoop"]
 
@@ -45,27 +47,31 @@ class RunLoop:
     def __init__(
         self,
         ledgers: Mapping[str, Ledger],
-        start: Callable[[int], Worker],
+        pool: WorkerPool,
         *,
-        count: int,
         deadline: Deadline,
         max_tokens: int,
         restarts: int,
         progress: bool,
         peak_flops: float | None = None,
+        self_check: bool = True,
     ) -> None:
-        """Prepare a run of ``count`` workers, which ``start(index)`` starts; none where nothing is to be done."""
-        self._ledgers, self._start, self._peak_flops = ledgers, start, peak_flops
-        self._feeder = Feeder(ledgers, deadline=deadline, max_tokens=max_tokens)
+        """Prepare a run by the pool's workers; where nothing is to be done, none is started."""
+        self._ledgers, self._pool, self._peak_flops = ledgers, pool, peak_flops
+        self._feeder = Feeder(ledgers, deadline=deadline, max_tokens=max_tokens, speed=pool.speed)
+        self._preparer = Preparer(ledgers, self._feeder, self_check=self_check)
         self._queues = self._feeder.queues
         self._errors = dict.fromkeys(ledgers, 0)
         self._deaths_in_a_row = 0
         self._short: set[str] = set()
         self.notes: list[str] = []
-        self._workers = [start(index) for index in range(count)] if self._feeder.unfinished else []
+        self._workers = pool.start() if self._feeder.unfinished else []
         self._restarts = {worker.label: restarts for worker in self._workers}
         self._allowed_restarts = restarts
         self.tallies = {worker.label: DeviceTally() for worker in self._workers}
+        for worker in self._workers:  # packs of an earlier run that was broken off are of no interest
+            worker.outstanding.clear()
+            self._know_hardware(worker)
         rows = sum(len(ledger.missing()) for ledger in ledgers.values())
         self._bars = ProgressBars(list(self.tallies), rows=rows, enabled=progress)
 
@@ -80,7 +86,7 @@ class RunLoop:
         Raises:
             NoWorkersError: work is left, but no worker who could do it.
         """
-        patience = 0.0
+        self._pool.patience = 0.0
         try:
             while self._feed():
                 timeout = min(_TICK, max(0.01, self._feeder.deadline.left()))
@@ -89,22 +95,24 @@ class RunLoop:
                 self._save()
                 if self._feeder.overdue(self._workers):
                     break
-            patience = 1.0 if self.out_of_time else 5.0
+            self._pool.patience = 1.0 if self.out_of_time else 5.0
         finally:
             self._save()
-            self._bars.close()
-            close_workers(self._workers, seconds=patience)
+            left = self._feeder.unfinished or any(worker.outstanding for worker in self._workers)
+            self._bars.close(finished=not left)
 
     def _feed(self) -> bool:
         """Give every free worker something to do; False when nobody does anything any more."""
         living = [worker for worker in self._workers if worker.dead is None]
         for worker in living:
-            if worker.building is None:
-                name = self._feeder.feed(worker, self._workers, measured=self.tallies[worker.label].packs > 0)
-                if name is not None:
-                    self._bars.note(worker.label, f"loading {name}")
-                    beside = self._ledgers[name].spec.fits_beside
-                    worker.build(name, drop=() if beside else tuple(worker.resident))
+            self._preparer.prepare(worker, self._workers)
+            name = None if worker.building else self._feeder.feed(worker, self._workers)
+            if name is not None:
+                beside = self._ledgers[name].spec.fits_beside
+                worker.build(name, drop=() if beside else tuple(worker.resident))
+            if worker.building:
+                verb = "preparing" if worker.building <= set(worker.resident) else "loading"
+                self._bars.note(worker.label, f"{verb} {', '.join(sorted(worker.building))}")
         unfinished = bool(self._feeder.unfinished)
         busy = any(worker.outstanding or (worker.building and unfinished) for worker in living)
         if not busy and unfinished and not self.out_of_time:
@@ -117,25 +125,34 @@ class RunLoop:
         kind, *rest = message
         if worker.dead is None:
             {"ready": self._ready, "unbuilt": self._unbuilt, "done": self._done, "memory": self._memory,
-             "error": self._error, "dead": self._dead}[kind](worker, *rest)  # fmt: skip
+             "error": self._error, "dead": self._dead, "prepared": self._prepared,
+             "note": self._scorer_note}[kind](worker, *rest)  # fmt: skip
 
     def _ready(self, worker: Worker, name: str, facts: dict) -> None:
-        tally = self.tallies[worker.label]
-        worker.building = None
+        worker.building.discard(name)
         worker.resident[name] = Facts(**facts)
         worker.budgets.setdefault(name, min(self._feeder.budget(worker, name), facts["max_tokens"]))
-        tally.load_seconds += facts["seconds"]
-        tally.peak_flops = self._peak_flops or peak_flops_of(facts["hardware"])
+        self.tallies[worker.label].load_seconds += facts["seconds"]
+        self._know_hardware(worker)
         self._feeder.speed.loaded(name, facts["seconds"])
-        self._feeder.cut(name, max_tokens=facts["max_tokens"], padded=facts["padded"])
+
+    def _prepared(self, worker: Worker, name: str, choice: str | None, seconds: float) -> None:
+        self.tallies[worker.label].load_seconds += seconds
+        self._preparer.prepared(worker, name, choice)
 
     def _unbuilt(self, worker: Worker, name: str, text: str) -> None:
-        worker.building = None
+        worker.building.discard(name)
+        worker.resident.pop(name, None)
         worker.cannot[name] = text
         self._note(f"{worker.label} could not build {name}: {text}")
 
+    def _scorer_note(self, worker: Worker, name: str, text: str) -> None:
+        _logger.info("%s: %s: %s", worker.label, name, text)
+        self.notes.append(f"{worker.label}: {name}: {text}")
+
     def _done(self, worker: Worker, number: int, logits: np.ndarray, seconds: float) -> None:
-        task = worker.outstanding.pop(number)
+        if (task := worker.outstanding.pop(number, None)) is None:
+            return
         ledger, tally = self._ledgers[task.scorer], self.tallies[worker.label]
         wrong = ledger.record(task.rows, logits, safer=task.safe)
         if wrong and ledger.spec.safe is not None and not task.safe:
@@ -145,11 +162,13 @@ class RunLoop:
         if not task.safe:
             self._feeder.speed.scored(worker.label, task.scorer, tokens=task.tokens, seconds=seconds)
         rows = 0 if task.safe else len(task.rows)
-        tally.add(rows=rows, tokens=task.tokens, seconds=seconds, flops_per_token=ledger.spec.flops_per_token)
+        flops = worker.resident[task.scorer].flops_per_token
+        tally.add(rows=rows, tokens=task.tokens, seconds=seconds, flops_per_token=flops)
         self._bars.update(worker.label, tally, seconds_left=self._feeder.eta(self._workers))
 
     def _memory(self, worker: Worker, number: int) -> None:
-        task = worker.outstanding.pop(number)
+        if (task := worker.outstanding.pop(number, None)) is None:
+            return
         queue = self._queues[task.scorer]
         if len(task.rows) == 1:
             queue.put_back([dataclasses.replace(task, refused=task.refused | {worker.label})])
@@ -166,7 +185,8 @@ class RunLoop:
         queue.put_back(queue.halves(task))
 
     def _error(self, worker: Worker, number: int, text: str) -> None:
-        task = worker.outstanding.pop(number)
+        if (task := worker.outstanding.pop(number, None)) is None:
+            return
         self._errors[task.scorer] += 1
         _logger.warning("%s: a pack of %d rows for %s failed: %s", worker.label, len(task.rows), task.scorer, text)
         if self._errors[task.scorer] >= _ERRORS_IN_A_ROW:
@@ -176,6 +196,7 @@ class RunLoop:
 
     def _dead(self, worker: Worker, reason: str) -> None:
         worker.dead = reason
+        self._preparer.died(worker)
         self._note(f"{worker.label} is lost: {reason}; its {len(worker.outstanding)} packs go back to the queue")
         self._deaths_in_a_row += 1
         for task in reversed(worker.outstanding.values()):
@@ -189,9 +210,14 @@ class RunLoop:
         hopeless = self._restarts[worker.label] < 1 or self._deaths_in_a_row > _DEATHS_IN_A_ROW
         if not hopeless and self._feeder.unfinished and self._feeder.deadline.left() > 0:
             self._restarts[worker.label] -= 1
-            self._workers[index] = self._start(index)
-            self._workers[index].budgets.update(worker.budgets)
+            self._pool.restart(index)
             self._note(f"{worker.label} was started again")
+
+    def _know_hardware(self, worker: Worker) -> None:
+        for facts in worker.resident.values():
+            one = peak_flops_of(facts.hardware)
+            found = one and one * len(worker.device.split(","))  # a scorer may span several devices
+            self.tallies[worker.label].peak_flops = self._peak_flops or found
 
     # ------------------------------------------------------------------ when things go wrong
 

@@ -6,10 +6,12 @@ and nan, never filled in silently. Scoring itself is the engine's, and everythin
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +20,10 @@ from kaggle_utils.inference.answer_rules import AnswerRules
 from kaggle_utils.inference.deadline import Deadline
 from kaggle_utils.inference.engine import score_jobs
 from kaggle_utils.inference.ensemble import softmax, weighted_mean
+from kaggle_utils.inference.pool import WorkerPool
 from kaggle_utils.inference.report import RunReport
 from kaggle_utils.inference.specs import Job, ScorerSpec
+from kaggle_utils.inference.store import ResultStore
 from kaggle_utils.inference.tta import least_certain, merge_orders, rows_within_time, swap_columns
 
 __all__ = ["SWAPS", "Judge", "PairScores", "score_pairs"]
@@ -82,7 +86,7 @@ def score_pairs(
     table: Any,
     judges: Sequence[Judge],
     *,
-    devices: Sequence[str],
+    devices: Sequence[str] | WorkerPool,
     swap: str = "none",
     swap_share: float = 0.3,
     prior: np.ndarray | None = None,
@@ -91,13 +95,14 @@ def score_pairs(
     deadline: float | Deadline | None = None,
     **options: Any,
 ) -> PairScores:
-    """Score every pair of ``table`` with every judge.
+    """Score every pair of ``table`` with every judge. Workers load their models while the pairs are tokenised.
 
     Args:
         table: a ``data.pairs.PairTable``.
         judges: at least one; their scorers' names differ.
         devices: see :func:`~kaggle_utils.inference.engine.score_jobs`.
-        swap: one of :data:`SWAPS`. The last two score all rows in one order first, and then load the models again.
+        swap: one of :data:`SWAPS`. The last two score all rows in one order first, and then some in the other; models
+            stay loaded in between.
         swap_share: for ``"uncertain"``: share of the rows.
         prior: class prior [C] for rows that could not be read; needed when there are any.
         rules: answers for empty and identical responses, see :func:`~kaggle_utils.inference.answer_rules.fit_rules`.
@@ -112,12 +117,19 @@ def score_pairs(
     deadline = Deadline.of(deadline)
     readable = np.flatnonzero(table.readable)
     _check(table, judges, swap, prior, deadline, unreadable=len(table.pairs) - len(readable))
-    run = _Run(table, judges, readable, {"devices": devices, "store": store, "deadline": deadline, **options})
-    run.score(readable, both_orders=swap == "all")
-    if swap in ("uncertain", "time"):
-        rows = run.worth_swapping(swap, swap_share, deadline)
-        _logger.info("%d of %d rows are scored in the other order too", len(rows), len(readable))
-        run.score_other_order(rows)
+    with contextlib.ExitStack() as stack:
+        pool = devices
+        if not isinstance(devices, WorkerPool):
+            of_pool = {name: options.pop(name) for name in ("workers", "placement") if name in options}
+            pool = stack.enter_context(WorkerPool([judge.spec for judge in judges], devices=devices, **of_pool))
+        if len(readable) and not _nearly_done(store, judges, len(readable)):
+            pool.preload()
+        run = _Run(table, judges, pool, {"store": store, "deadline": deadline, **options})
+        run.score(readable, both_orders=swap == "all")
+        if swap in ("uncertain", "time"):
+            rows = run.worth_swapping(swap, swap_share, deadline)
+            _logger.info("%d of %d rows are scored in the other order too", len(rows), len(readable))
+            run.score_other_order(rows)
     mixed = weighted_mean(list(run.by_judge.values()), [judge.weight for judge in judges])
     if rules is not None:
         mixed = rules.apply(mixed, table.pairs)
@@ -130,8 +142,8 @@ def score_pairs(
 class _Run:
     """The state of one call."""
 
-    def __init__(self, table: Any, judges: Sequence[Judge], readable: np.ndarray, options: dict[str, Any]) -> None:
-        self._table, self._judges, self._readable, self._options = table, judges, readable, options
+    def __init__(self, table: Any, judges: Sequence[Judge], pool: WorkerPool, options: dict[str, Any]) -> None:
+        self._table, self._judges, self._pool, self._options = table, judges, pool, options
         self._lengths = np.zeros(len(table.pairs), dtype=np.int64)
         self.by_judge: dict[str, np.ndarray] = {}
         self.swapped_rows = np.empty(0, dtype=np.int64)
@@ -163,7 +175,7 @@ class _Run:
         mixed = weighted_mean(list(self.by_judge.values()), [judge.weight for judge in self._judges])
         if swap == "uncertain":
             return np.sort(least_certain(mixed, share=share))
-        loading = max((tally.load_seconds for tally in self.reports[0].devices.values()), default=0.0)
+        loading = self._pool.seconds_to_load()
         speed = self.reports[0].tokens_per_second or 0.0  # nothing was computed: all from the store, speed unknown
         rows = rows_within_time(mixed, self._lengths, seconds=0.9 * deadline.left() - loading, tokens_per_second=speed)
         return np.sort(rows)
@@ -182,10 +194,21 @@ class _Run:
         self.swapped_rows = rows[done]
 
     def _run(self, jobs: list[Job]) -> Mapping[str, np.ndarray]:
-        result = score_jobs(jobs, **self._options)
+        result = score_jobs(jobs, devices=self._pool, **self._options)
         self.reports.append(result.report)
         _logger.info("%s", result.report.to_text())
         return result.logits
+
+
+def _nearly_done(store: str | os.PathLike[str] | None, judges: Sequence[Judge], rows: int) -> bool:
+    """Whether an earlier run may have left little or nothing to do, so that loading models can wait."""
+    if store is None or not Path(store).exists() or not all(judge.spec.fingerprint for judge in judges):
+        return False
+    for judge in judges:
+        with ResultStore(store, judge.spec.fingerprint) as results:
+            if 2 * len(results) >= rows:
+                return True
+    return False
 
 
 def _probabilities(judge: Judge, logits: np.ndarray, swapped: bool) -> np.ndarray:

@@ -18,10 +18,14 @@ __all__ = ["Job", "Scorer", "ScorerSpec", "check_jobs", "check_sendable"]
 
 
 class Scorer(Protocol):
-    """Scores one pack of rows at a time.
+    """Scores one pack of rows at a time. What it may have besides:
 
-    A scorer that also has ``launch(rows) -> handle`` and ``collect(handle) -> logits`` gets its next pack before the
-    last one is collected, so that its device never waits for the host.
+    - ``launch(rows) -> handle`` and ``collect(handle) -> logits``: it gets its next pack before the last one is
+      collected, so that its device never waits for the host;
+    - ``self_check(rows)``: compares a few short rows with the plain forward and raises where it is wrong;
+    - ``tune(rows, remaining_tokens=..., seconds_left=...) -> str`` and ``adopt(choice)``: chooses how it computes by
+      measuring on a full pack. One choice holds for a run and kind of device; ``adopt("")`` means the safest;
+    - ``flops_per_token``: for the MFU; ``notes``: a growing list of texts for the report.
     """
 
     padded: bool
@@ -57,7 +61,7 @@ class ScorerSpec:
     padded: bool | None = None
     """How to count packs. None: as the first scorer says that is built; state it where devices differ."""
     flops_per_token: float | None = None
-    """Floating-point operations of one token, for the MFU."""
+    """Floating-point operations of one token, for the MFU. None: as the scorer says."""
 
     def __post_init__(self) -> None:
         problems = []

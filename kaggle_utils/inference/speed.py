@@ -37,6 +37,10 @@ class SpeedBook:
         """Note that building a scorer took ``seconds``."""
         self._load[scorer] = max(seconds, self._load.get(scorer, 0.0))
 
+    def measured(self, worker: str) -> bool:
+        """Whether this worker has scored anything yet."""
+        return any(name == worker for name, _ in self._pace)
+
     def load_seconds(self, scorer: str) -> float:
         """What building it took at worst; 0 when it was never built."""
         return self._load.get(scorer, 0.0)

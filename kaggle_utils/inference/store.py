@@ -2,8 +2,8 @@
 
 It promises that what ``put_many`` was given is there afterwards whole or not at all, that runs with different
 fingerprints never see each other's results, and that several processes may use one file. It does not know models or
-tokens: a key is a digest and a variant, a value an array of float32. A power cut (not a kill) may cost the newest
-transactions, never the file.
+tokens: a key is a digest and a variant, a value an array of float32. It also remembers what a run chose by measuring,
+since a choice decides the arithmetic. A power cut (not a kill) may cost the newest transactions, never the file.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ CREATE TABLE IF NOT EXISTS runs (id INTEGER PRIMARY KEY, fingerprint TEXT NOT NU
 CREATE TABLE IF NOT EXISTS results (
     run INTEGER NOT NULL REFERENCES runs(id), variant TEXT NOT NULL, digest BLOB NOT NULL,
     value BLOB NOT NULL, finite INTEGER NOT NULL, PRIMARY KEY (run, variant, digest)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS choices (
+    run INTEGER NOT NULL REFERENCES runs(id), name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (run, name)
 ) WITHOUT ROWID;
 """
 # A finite result is never replaced: the first stays, so that a file read twice reads the same.
@@ -104,6 +107,21 @@ class ResultStore:
             self._connection.execute("ROLLBACK")
             raise
         self._connection.execute("COMMIT")
+
+    def choice(self, name: str) -> str | None:
+        """Return what this run chose under ``name``; None where it has not chosen."""
+        row = self._connection.execute(
+            "SELECT value FROM choices WHERE run = ? AND name = ?", (self._run, name)
+        ).fetchone()
+        return row[0] if row else None
+
+    def choose(self, name: str, value: str) -> str:
+        """Remember a choice unless there is one already; return the one that holds."""
+        self._connection.execute(
+            "INSERT OR IGNORE INTO choices (run, name, value) VALUES (?, ?, ?)", (self._run, name, value)
+        )
+        held = self.choice(name)
+        return value if held is None else held
 
     def __len__(self) -> int:
         """Results of this run."""

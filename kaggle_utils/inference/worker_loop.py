@@ -1,36 +1,55 @@
-"""What a worker does: build scorers, score the packs that come, send logits back.
+"""What a worker does: build scorers, prepare them, score the packs that come, send logits back.
 
 It promises an answer to every message until it is told to stop or its device is lost, and that two packs are on the
 device at a time where the scorer can do that. It does not know rows that are not sent to it, nor other workers.
 
-Messages to a worker: ``("build", scorer, drop)``, ``("score", number, scorer, safe, ids, lengths)``, ``("stop",)``.
-Messages from it: ``("ready", scorer, facts)``, ``("unbuilt", scorer, text)``, ``("done", number, logits, seconds)``,
+Messages to a worker: ``("build", scorer, drop)``, ``("prepare", scorer, Preparation)``,
+``("score", number, scorer, safe, ids, lengths)``, ``("stop",)``.
+Messages from it: ``("ready", scorer, facts)``, ``("unbuilt", scorer, text)``,
+``("prepared", scorer, choice, seconds)``, ``("note", scorer, text)``, ``("done", number, logits, seconds)``,
 ``("memory", number)``, ``("error", number, text)``, ``("lost",)`` when its device answers no more and it ends.
 """
 
 from __future__ import annotations
 
-import gc
+import math
 import os
 import queue
 import signal
 import sys
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
 
 from kaggle_utils._optional import require
+from kaggle_utils.inference.failures import NO_MEMORY, Failure, attempt, error_text, free_memory
 from kaggle_utils.inference.specs import ScorerSpec
 
-__all__ = ["is_out_of_memory", "serve", "serve_process"]
+__all__ = ["Preparation", "serve", "serve_process"]
 
 _DEPTH = 2
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What a built scorer does before its first pack."""
+
+    check: tuple[np.ndarray, ...] = ()
+    """Rows for its ``self_check``; none: no check."""
+    pack: tuple[np.ndarray, ...] = ()
+    """A full pack for its ``tune``; none: nothing to choose."""
+    choice: str | None = None
+    """What was chosen before, for its ``adopt``; then it does not measure."""
+    remaining_tokens: int = 0
+    """How much work this worker may expect."""
+    seconds_left: float = math.inf
+    """Until the deadline."""
 
 
 def serve_process(connection: Connection, device: str, specs: Mapping[str, ScorerSpec], threads: int) -> None:
@@ -58,20 +77,6 @@ def serve(
     _Bench(connection, device, specs, threads).work(inbox)
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether a smaller pack may help.
-
-    >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED ..."))
-    (True, True)
-    >>> is_out_of_memory(ValueError("out of luck"))
-    False
-    """
-    if isinstance(error, MemoryError) or any(c.__name__ == "OutOfMemoryError" for c in type(error).__mro__):
-        return True
-    words = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDA out of memory", "CUDA error: out of memory", "can't allocate memory")
-    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
-
-
 def _read(connection: Connection, inbox: queue.SimpleQueue, orphaned: Any) -> None:
     # A thread of its own, so that the engine never waits to send while a pack is computed.
     try:
@@ -93,6 +98,7 @@ class _Bench:
         self._connection, self._device, self._specs, self._threads = connection, device, specs, threads
         self._scorers: dict[str, Any] = {}
         self._safer: dict[str, Any] = {}
+        self._noted: dict[str, int] = {}
         self._running: deque[tuple[int, str, bool, int, Any, float]] = deque()
         self._last_end = 0.0
         self._lost = False
@@ -110,38 +116,62 @@ class _Bench:
                 self._collect()
             if kind == "stop":
                 return
-            self._build(*rest)
+            (self._build if kind == "build" else self._prepare)(*rest)
         self._send("lost")
 
     def _build(self, name: str, drop: Sequence[str]) -> None:
         for other in drop:
-            self._scorers.pop(other, None)
-            self._safer.pop(other, None)
-        _free_memory()
+            self._drop(other)
+        if drop:
+            free_memory()
         started = time.perf_counter()
         spec = self._specs[name]
         try:
             self._use_device()
             self._scorers[name] = scorer = spec.factory(device=self._device, **spec.kwargs)
             self._limit_threads()
+            flops = spec.flops_per_token or getattr(scorer, "flops_per_token", None)
             facts = {
                 "padded": bool(scorer.padded),
                 "max_tokens": int(scorer.max_tokens),
-                "seconds": time.perf_counter() - started,
                 "launches": hasattr(scorer, "launch"),
+                "checks": hasattr(scorer, "self_check"),
+                "tunes": hasattr(scorer, "tune"),
+                "flops_per_token": float(flops) if flops else None,
                 "hardware": self._hardware(),
+                "seconds": time.perf_counter() - started,
             }
         except Exception as error:
-            self._scorers.pop(name, None)
-            self._send("unbuilt", name, _text(error))
+            self._drop(name)
+            self._send("unbuilt", name, error_text(error))
         else:
+            self._tell_notes(name)
             self._send("ready", name, facts)
+
+    def _prepare(self, name: str, what: Preparation) -> None:
+        scorer, started, choice = self._scorers[name], time.perf_counter(), what.choice
+        outcome = attempt(scorer.adopt, choice) if choice is not None else None
+        if what.check and not isinstance(outcome, Failure):
+            outcome = attempt(scorer.self_check, what.check)
+            if outcome is NO_MEMORY:
+                self._send("note", name, "there was no memory for the check of its first rows")
+        if what.pack and (outcome is NO_MEMORY or not isinstance(outcome, Failure)):
+            choice = outcome = attempt(
+                scorer.tune, what.pack, remaining_tokens=what.remaining_tokens, seconds_left=what.seconds_left
+            )
+        self._tell_notes(name)
+        if isinstance(outcome, Failure) and outcome is not NO_MEMORY:
+            self._lost = self._lost or outcome.device_lost
+            self._drop(name)
+            self._send("unbuilt", name, outcome.text)
+        else:
+            self._send("prepared", name, choice if isinstance(choice, str) else None, time.perf_counter() - started)
 
     def _launch(self, number: int, name: str, safe: bool, ids: np.ndarray, lengths: np.ndarray) -> None:
         rows = np.split(ids, np.cumsum(lengths)[:-1])
         crowded = bool(self._running)
         outcome = self._try(self._start, name, safe, rows)
-        if crowded and outcome is _NO_MEMORY:  # perhaps only because another pack was on the device
+        if crowded and outcome is NO_MEMORY:  # perhaps only because another pack was on the device
             while self._running:
                 self._collect()
             outcome = self._try(self._start, name, safe, rows)
@@ -158,6 +188,7 @@ class _Bench:
         if self._told(number, outcome):
             self._send("done", number, outcome, end - max(started, self._last_end))
         self._last_end = end
+        self._tell_notes(name)
 
     def _start(self, name: str, safe: bool, rows: list[np.ndarray]) -> tuple[Any, float]:
         started = time.perf_counter()
@@ -178,26 +209,32 @@ class _Bench:
             self._safer[name] = spec.safe(self._scorers[name], device=self._device, **spec.kwargs)
         return (self._safer if safe else self._scorers)[name]
 
+    def _drop(self, name: str) -> None:
+        self._scorers.pop(name, None)
+        self._safer.pop(name, None)
+        self._noted.pop(name, None)
+
     def _try(self, function: Any, *arguments: Any) -> Any:
-        """Return what ``function`` does, or a :class:`_Failure` once the error and the tensors it holds are gone."""
-        try:
-            return function(*arguments)
-        except Exception as error:
-            failure = _NO_MEMORY if is_out_of_memory(error) else _Failure(_text(error))
-            self._lost = failure is not _NO_MEMORY and _lost_device(error)
-        if failure is _NO_MEMORY:
-            _free_memory()
-        return failure
+        outcome = attempt(function, *arguments)
+        self._lost = self._lost or (isinstance(outcome, Failure) and outcome.device_lost)
+        return outcome
 
     def _told(self, number: int, outcome: Any) -> bool:
         """Report a failure; True where there is none."""
-        if outcome is _NO_MEMORY:
+        if outcome is NO_MEMORY:
             self._send("memory", number)
-        elif isinstance(outcome, _Failure):
+        elif isinstance(outcome, Failure):
             self._send("error", number, outcome.text)
         else:
             return True
         return False
+
+    def _tell_notes(self, name: str) -> None:
+        """Pass on what the scorer has noted since the last time."""
+        notes = getattr(self._scorers.get(name), "notes", ())
+        for text in notes[self._noted.get(name, 0) :]:
+            self._send("note", name, str(text))
+        self._noted[name] = len(notes)
 
     def _send(self, *message: Any) -> None:
         try:
@@ -218,28 +255,3 @@ class _Bench:
     def _hardware(self) -> str:
         first = self._device.split(",")[0]
         return require("torch", extra="llm").cuda.get_device_name(first) if first.startswith("cuda") else self._device
-
-
-class _Failure:
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-
-_NO_MEMORY = _Failure("out of memory")
-
-
-def _lost_device(error: BaseException) -> bool:
-    """Tell whether the device answers nothing more in this process."""
-    return type(error).__name__ == "AcceleratorError" or "CUDA error" in str(error)
-
-
-def _free_memory() -> None:
-    gc.collect()
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
-
-
-def _text(error: BaseException) -> str:
-    where = traceback.extract_tb(error.__traceback__)[-1:]
-    return f"{type(error).__name__}: {error}" + "".join(f" ({f.filename}:{f.lineno} in {f.name})" for f in where)

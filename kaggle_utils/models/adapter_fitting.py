@@ -13,7 +13,7 @@ from kaggle_utils._optional import require
 from kaggle_utils.models.adapter_keys import lies_in, listed
 from kaggle_utils.models.adapters import Adapter
 from kaggle_utils.models.checkpoint import CheckpointError
-from kaggle_utils.models.nf4 import expand_layers
+from kaggle_utils.models.merging import expand_weights
 
 if TYPE_CHECKING:
     import torch
@@ -44,8 +44,7 @@ def apply_adapter(
         raise CheckpointError(adapter.source, problems)
     torch = require("torch", extra="llm")
     if merge and getattr(model, "hf_quantizer", None) is not None:
-        expand_layers(model, dtype=dtype)
-        model.hf_quantizer.remove_quantization_config(model)
+        expand_weights(model, dtype=dtype)
     with torch.no_grad():
         parameters = dict(model.named_parameters())
         for name, tensor in adapter.modules.items():

@@ -11,9 +11,6 @@ not know how rows are packed (``packed.py``) or where they come from.
 | ``ragged`` | one after another | nothing; attention goes row by row, everything else sees no padding |
 | ``causal`` | right-padded, sorted | nothing: a causal model never looks right, so padding needs no mask |
 | ``masked`` | right-padded, sorted | nothing; for encoders, which look both ways |
-
-The soft-cap ``c * tanh(s / c)`` is written with ``exp``: the same number (to 1e-6 of c), but one fast instruction where
-``tanh`` is a library call; it took the attention kernel from 14 to 10 % of a Gemma-2-9B forward on an H100.
 """
 
 from __future__ import annotations
@@ -21,23 +18,18 @@ from __future__ import annotations
 import functools
 import inspect
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kaggle_utils._optional import require
 from kaggle_utils.models.ragged import ragged_operator
+from kaggle_utils.models.softcap import FAST_TILES, WIDE_HEAD_TILES, fast_softcap_works, softcap_modifier, softcapped
 
-if TYPE_CHECKING:
-    import torch
-
-__all__ = ["PATHS", "AttentionPath", "choose_attention", "register_attention", "softcapped"]
+__all__ = ["PATHS", "AttentionPath", "choose_attention", "register_attention"]
 
 PATHS = ("flex", "varlen", "ragged", "causal", "masked")
 """Every path, fastest first."""
 
 _PACKED = ("flex", "varlen", "ragged")
-# Shared memory holds the default 128 x 64 tiles up to head size 128; at 256 (Gemma) this choice measured best on an
-# H100 (0.699 of the matmul rate against 0.687 with the default).
-_WIDE_HEAD_TILES = {"BLOCK_M": 128, "BLOCK_N": 64, "num_warps": 8, "num_stages": 2}
 
 
 @dataclass(frozen=True)
@@ -48,6 +40,8 @@ class AttentionPath:
     """One of :data:`PATHS`."""
     reason: str
     """Why this one, in words for the log."""
+    fast_softcap: bool = False
+    """The soft-cap is one instruction (flex only)."""
 
     @property
     def packed(self) -> bool:
@@ -57,7 +51,7 @@ class AttentionPath:
     @property
     def implementation(self) -> str:
         """The name that transformers knows the kernel by."""
-        return "eager" if self.name == "masked" else f"kaggle_{self.name}"
+        return "eager" if self.name == "masked" else f"kaggle_{self.name}" + "_fast" * self.fast_softcap
 
 
 def choose_attention(
@@ -94,26 +88,29 @@ def choose_attention(
         candidates["causal"] = "right-padded sorted batches without a mask"
     for name, reason in candidates.items():
         if name in allow:
-            return AttentionPath(name, reason)
+            fast = name == "flex" and bool(softcap) and _register_fast()
+            return AttentionPath(name, reason + ", tanh as one instruction" * fast, fast)
     raise ValueError(f"no attention path is left: this model and device allow {sorted(candidates)}, the caller {allow}")
-
-
-def softcapped(scores: torch.Tensor, cap: float | None) -> torch.Tensor:
-    """``cap * tanh(scores / cap)`` by way of ``exp``; ``scores`` unchanged where ``cap`` is None."""
-    if cap is None:
-        return scores
-    return cap - (2 * cap) / ((scores * (2 / cap)).exp() + 1)
 
 
 @functools.lru_cache(maxsize=1)
 def register_attention() -> None:
     """Make the kernels known to transformers, once a process; masks are left to the kernels."""
     interface = require("transformers", extra="llm").AttentionInterface
-    interface.register("kaggle_flex", _flex_kernel())
+    interface.register("kaggle_flex", _flex_kernel(fast=False))
     interface.register("kaggle_causal", _causal_kernel())
     interface.register("kaggle_ragged", _ragged_kernel())
     if (varlen_attn := _varlen_kernel_of_torch()) is not None:
         interface.register("kaggle_varlen", _varlen_kernel(varlen_attn))
+
+
+@functools.lru_cache(maxsize=1)
+def _register_fast() -> bool:
+    """Make the kernel with the fast soft-cap known, where it works; only asked for models that have a soft-cap."""
+    if works := fast_softcap_works():
+        interface = require("transformers", extra="llm").AttentionInterface
+        interface.register("kaggle_flex_fast", _flex_kernel(fast=True))
+    return works
 
 
 def _varlen_kernel_of_torch() -> Any:
@@ -128,26 +125,22 @@ def _varlen_kernel_of_torch() -> Any:
 # The kernels are closures over torch's functions: an import inside them would break the graph of a compiled layer.
 
 
-def _flex_kernel():
+def _flex_kernel(*, fast: bool):
     """Rows one after another: query [1, H, N, D], key and value [1, Hkv, N, D] -> [1, N, H, D]."""
     flex_attention = require("torch.nn.attention.flex_attention", extra="llm").flex_attention
+    modifier, tiles = softcap_modifier(fast=fast), FAST_TILES if fast else WIDE_HEAD_TILES
 
     def flex(module, query, key, value, attention_mask, *, scaling, softcap=None, sliding_window=None, block_mask=None,
              window_mask=None, **_):  # fmt: skip
-        cap = float(softcap) if softcap else None
-
-        def score_mod(score, batch, head, query_index, key_index):
-            return softcapped(score, cap)
-
         out = flex_attention(
             query,
             key,
             value,
-            score_mod=score_mod if cap else None,
+            score_mod=modifier(float(softcap)) if softcap else None,
             block_mask=window_mask if sliding_window and window_mask is not None else block_mask,
             scale=scaling,
             enable_gqa=query.shape[1] != key.shape[1],
-            kernel_options=dict(_WIDE_HEAD_TILES) if query.shape[-1] > 128 and query.is_cuda else None,
+            kernel_options=dict(tiles) if query.shape[-1] > 128 and query.is_cuda else None,
         )
         return out.transpose(1, 2), None
 

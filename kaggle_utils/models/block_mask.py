@@ -6,6 +6,8 @@ numpy, without the N x N matrix that ``create_block_mask`` fills. It does not kn
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -59,17 +61,28 @@ def document_block_mask(
     flex = require("torch.nn.attention.flex_attention", extra="llm")
     lower = first_visible(lengths, total, window=window)
     partial, full = _tiles(lower, block)
-    visible = torch.from_numpy(lower).to(device)
+    # One copy from pinned memory for all of it: a plain copy would wait until the device has done the last pack.
+    listed = [a for tiles in (partial, full) for a in _listed(tiles)]
+    together = torch.from_numpy(np.concatenate([lower, *(a.reshape(-1) for a in listed)]))
+    if getattr(device, "type", device) != "cpu":
+        together = together.pin_memory().to(device, non_blocking=True)
+    visible, *rest = together.split([total, *(a.size for a in listed)])
+    counts_and_indices = [t.view(1, 1, *a.shape) for t, a in zip(rest, listed, strict=True)]
 
     def mask_mod(batch, head, query, key):
         return (key <= query) & (key >= visible[query])
 
-    counts_and_indices = [
-        torch.from_numpy(a).to(device)[None, None] for tiles in (partial, full) for a in _listed(tiles)
-    ]
     return flex.BlockMask.from_kv_blocks(
-        *counts_and_indices, BLOCK_SIZE=block, mask_mod=mask_mod, seq_lengths=(total, total)
+        *counts_and_indices, BLOCK_SIZE=block, mask_mod=mask_mod, seq_lengths=(total, total), **_forward_only()
     )
+
+
+@functools.lru_cache(maxsize=1)
+def _forward_only() -> dict[str, bool]:
+    """Leave out what only a backward pass reads, where this torch can."""
+    flex = require("torch.nn.attention.flex_attention", extra="llm")
+    parameters = inspect.signature(flex.BlockMask.from_kv_blocks).parameters
+    return {"compute_q_blocks": False} if "compute_q_blocks" in parameters else {}
 
 
 def _tiles(lower: np.ndarray, block: int) -> tuple[np.ndarray, np.ndarray]:

@@ -7,20 +7,18 @@ in torch's own ``_scaled_mm`` and come back in bfloat16. It promises no accuracy
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kaggle_utils._optional import require
+from kaggle_utils.models.fp8_mlp import fuse_gated_mlps
+from kaggle_utils.models.fp8_rows import E4M3_MAX, quantize_rows
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["E4M3_MAX", "fp8_supported", "quantize_rows", "to_fp8"]
-
-E4M3_MAX = 448.0
-"""Largest finite number of float8_e4m3fn."""
+__all__ = ["fp8_supported", "to_fp8"]
 
 
 def fp8_supported(capability: tuple[int, int] | None) -> bool:
@@ -30,20 +28,6 @@ def fp8_supported(capability: tuple[int, int] | None) -> bool:
     (False, True, False)
     """
     return capability is not None and capability >= (8, 9)
-
-
-def quantize_rows(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scale each row of ``matrix`` [M, K] to the range of e4m3: e4m3 [M, K] and float32 scales [M, 1].
-
-    ``matrix`` is close to ``values.float() * scales``.
-    """
-    scale = matrix.abs().amax(dim=1, keepdim=True).float().clamp_min(1e-12) / E4M3_MAX
-    return (matrix.float() / scale).clamp(-E4M3_MAX, E4M3_MAX).to(_e4m3()), scale
-
-
-@functools.lru_cache(maxsize=1)
-def _e4m3() -> torch.dtype:
-    return require("torch", extra="llm").float8_e4m3fn
 
 
 def to_fp8(model: torch.nn.Module, *, keep: Sequence[str] = ()) -> list[str]:
@@ -75,6 +59,7 @@ def to_fp8(model: torch.nn.Module, *, keep: Sequence[str] = ()) -> list[str]:
     for name in chosen:
         parent = model.get_submodule(name.rpartition(".")[0])
         setattr(parent, name.rpartition(".")[2], layer_class(linears.pop(name)))
+    fuse_gated_mlps(model)
     return chosen
 
 
@@ -101,11 +86,14 @@ def _linear_class() -> type[torch.nn.Module]:
                 rows = x.reshape(-1, x.shape[-1])
                 scale = rows.abs().amax(dim=1, keepdim=True).float().clamp_min(1e-12) / E4M3_MAX
                 values = (rows.float() / scale).clamp(-E4M3_MAX, E4M3_MAX).to(torch.float8_e4m3fn)
-                out = torch._scaled_mm(
+                return self.multiply(values, scale).view(*x.shape[:-1], -1)
+
+            def multiply(self, values: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+                """Rows that are quantised already: e4m3 [M, K] and float32 [M, 1] -> bfloat16 [M, N]."""
+                return torch._scaled_mm(
                     values, self.weight.t(), scale_a=scale, scale_b=self.scale, bias=self.bias,
                     out_dtype=torch.bfloat16, use_fast_accum=True,
                 )  # fmt: skip
-                return out.view(*x.shape[:-1], -1)
 
         _Float8Linear = Float8Linear
     return _Float8Linear

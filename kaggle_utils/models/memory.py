@@ -11,8 +11,10 @@ Weights, in bytes a parameter:
 | none | the dtype | the dtype |
 | int8 | 1, and 4 for each output channel's scale (LLM.int8(), arXiv 2208.07339) | the dtype |
 | nf4, fp4 | 1/2, and a scale for each 64 (QLoRA, arXiv 2305.14314, section 3) | the dtype |
+| fp8 | 1, and 4 for each output channel's scale; loaded in the dtype, then converted one by one | the dtype |
 
-A 4-bit scale takes 4 bytes, or, where scales are quantised too, 1 byte and 4 for each 256 scales.
+A 4-bit scale takes 4 bytes, or, where scales are quantised too (and not folded, ``models.nf4``), 1 byte and 4 for each
+256 scales.
 
 Activations are those of the layer's step that holds most at once: the MLP (gate, up and their product), the norms in
 float32, or the attention scores where no fused kernel computes them. A test counts every tensor of real forwards at the
@@ -26,17 +28,18 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from kaggle_utils.models.shapes import ModelShapes, model_shapes
+from kaggle_utils.models.pipeline import stage_starts
+from kaggle_utils.models.shapes import ENCODERS, ModelShapes, model_shapes
 
 __all__ = ["MemoryEstimate", "estimate_memory"]
 
 _BYTES = {"float32": 4, "fp32": 4, "float16": 2, "fp16": 2, "half": 2, "bfloat16": 2, "bf16": 2}
-_SCHEMES = ("none", "int8", "nf4", "fp4")
-_PATHS = ("flex", "varlen", "causal", "masked")
+_SCHEMES = ("none", "int8", "nf4", "fp4", "fp8")
+_PATHS = ("flex", "varlen", "ragged", "causal", "masked")
 _LONGEST = 2048  # the notebooks' cap on a row
 _SCALED = 64  # weights that share a scale in 4 bits
 _SCALES_SCALED = 256  # scales that share a scale of their own
@@ -73,6 +76,8 @@ def estimate_memory(
     compiled: bool = False,
     lora_rank: int = 0,
     merged: bool = False,
+    folded: bool = False,
+    stages: int = 1,
     path: str | None = None,
     longest: int = _LONGEST,
     num_labels: int | None = None,
@@ -82,12 +87,16 @@ def estimate_memory(
     Args:
         config: the content of a ``config.json``, its path, or the model folder. A folder that is already quantised is
             estimated as it is stored.
-        quantization: ``"none"``, ``"int8"``, ``"nf4"`` or ``"fp4"``; 4 bits with quantised scales, as models load here.
+        quantization: ``"none"``, ``"int8"``, ``"nf4"``, ``"fp4"`` or ``"fp8"``; 4 bits with quantised scales, as models
+            load here.
         dtype: of what is not quantised, and of the arithmetic: ``"float16"``, ``"bfloat16"``, ``"float32"``.
         pack_tokens: tokens of the largest pack, padding included.
         compiled: layers are compiled, so that element-wise steps are fused.
         lora_rank: rank of an adapter, counted as if every matrix of every layer had one: an upper bound.
         merged: the weights are expanded to ``dtype`` once, layer by layer, and the adapter is added to them.
+        folded: 4-bit layers are those of ``models.nf4.fold_nf4``, with an unmerged adapter inside.
+        stages: the model is cut into that many runs of layers, one a device (``models.pipeline``); the numbers are
+            then those of the device that holds most.
         path: attention path (see ``models.attention``); None for the one that takes most: ``"causal"`` for decoders,
             ``"masked"`` for encoders.
         longest: tokens of the longest row; counts where attention scores are held.
@@ -113,27 +122,58 @@ def estimate_memory(
         problems.append(f"dtype {dtype!r}, expected one of {', '.join(_BYTES)}")
     if path is not None and path not in _PATHS:
         problems.append(f"path {path!r}, expected one of {', '.join(_PATHS)} or None")
-    least = {"pack_tokens": (pack_tokens, 1), "lora_rank": (lora_rank, 0), "longest": (longest, 1)}
+    least = {"pack_tokens": (pack_tokens, 1), "lora_rank": (lora_rank, 0), "longest": (longest, 1),
+             "stages": (stages, 1)}  # fmt: skip
     problems += [f"{key}={value}, expected at least {low}" for key, (value, low) in least.items() if value < low]
     if problems:
         raise ValueError("memory cannot be estimated: " + "; ".join(problems))
     shapes, width = model_shapes(config, num_labels=num_labels), _BYTES[name]
-    lora = _adapter_parameters(shapes, lora_rank) * width
-    stored = _linear_bytes(shapes, scheme, width, double_scales) + _other_parameters(shapes) * width
-    expanded = shapes.parameters * width
-    weights = expanded if merged else stored + lora
     scheme_in_use = "none" if merged else scheme
+    beside = 0 if merged or folded else lora_rank  # computed beside the layers, not inside their weights
     activations = max(
-        _mlp_bytes(shapes, scheme_in_use, width, compiled, lora_rank if not merged else 0),
+        _mlp_bytes(shapes, scheme_in_use, width, compiled, beside),
         _norm_bytes(shapes, width, compiled),
         _attention_bytes(shapes, width, compiled, path or ("masked" if "bert" in shapes.family else "causal"),
                          min(longest, pack_tokens)),
     ) * pack_tokens + _expansion_bytes(shapes, scheme_in_use, width, lora_rank)  # fmt: skip
-    largest = max(shapes.embedding, shapes.largest_linear) * width
-    loading = stored + lora + largest
+    if path == "ragged":
+        activations += _row_bytes(shapes, width, min(longest, pack_tokens))
+    held = [_weight_bytes(part, scheme, width, lora_rank, merged=merged, double_scales=double_scales and not folded)
+            for part in _stages(shapes, stages)]  # fmt: skip
+    return MemoryEstimate(max(w for w, _ in held), int(activations), max(loading for _, loading in held))
+
+
+def _stages(shapes: ModelShapes, count: int) -> list[ModelShapes]:
+    """The parts of a model, as if each were a model: the embedding on the first device, last norm and head on the last.
+
+    Raises:
+        ValueError: an encoder, or more stages than layers.
+    """
+    if count == 1:
+        return [shapes]
+    if shapes.family in ENCODERS:
+        raise ValueError(f"memory cannot be estimated: a {shapes.family} model cannot be cut into {count} stages")
+    edges = [*stage_starts(shapes.layers, count), shapes.layers]
+    return [
+        replace(shapes, layers=edges[i + 1] - edges[i], embedding=shapes.embedding if i == 0 else 0,
+                rest=shapes.rest if i == count - 1 else 0)
+        for i in range(count)
+    ]  # fmt: skip
+
+
+def _weight_bytes(
+    shapes: ModelShapes, scheme: str, width: int, rank: int, *, merged: bool, double_scales: bool
+) -> tuple[int, int]:
+    """What lies on the device when the model is ready, and the most until then."""
+    lora = _adapter_parameters(shapes, rank) * width
+    stored = _linear_bytes(shapes, scheme, width, double_scales) + _other_parameters(shapes) * width
+    expanded = shapes.parameters * width
+    if scheme == "fp8":  # whole in the dtype with the adapter merged, then one matrix after another
+        return int(stored), int(expanded + lora + 2 * shapes.largest_linear * 4)
+    loading = stored + lora + max(shapes.embedding, shapes.largest_linear) * width
     if merged:  # at the end of each step one matrix lies there up to three times: itself, a safe copy, the update
         loading = max(loading, expanded + lora + 2 * shapes.largest_linear * max(width, 4))
-    return MemoryEstimate(int(weights), int(activations), int(loading))
+    return int(expanded if merged else stored + lora), int(loading)
 
 
 def _read(config: Mapping[str, Any] | str | os.PathLike[str]) -> Mapping[str, Any]:
@@ -152,6 +192,8 @@ def _read(config: Mapping[str, Any] | str | os.PathLike[str]) -> Mapping[str, An
 def _scheme(config: Mapping[str, Any], wanted: str) -> tuple[str, bool]:
     """The scheme that the weights will have, and whether 4-bit scales are quantised too."""
     stored = config.get("quantization_config") or {}
+    if wanted == "fp8":  # made from expanded weights, however they are stored
+        return wanted, True
     if stored.get("load_in_8bit"):
         return "int8", True
     if stored.get("load_in_4bit"):
@@ -163,7 +205,7 @@ def _linear_bytes(shapes: ModelShapes, scheme: str, width: int, double_scales: b
     count = shapes.linear_parameters
     if scheme == "none":
         return count * width
-    if scheme == "int8":
+    if scheme in ("int8", "fp8"):
         return count + 4 * shapes.layers * sum(out for out, _ in shapes.linears)
     scales = count / _SCALED
     return count / 2 + (scales + 4 * scales / _SCALES_SCALED if double_scales else 4 * scales)
@@ -188,6 +230,8 @@ def _mlp_bytes(shapes: ModelShapes, scheme: str, width: int, compiled: bool, ran
         product = max(product, 4 * wide)
     if scheme == "int8":  # activated gate, products in int32, the same in the dtype, inputs as int8
         return max(width * product, (2 * width + 4) * wide) + (4 * width + 1) * shapes.hidden
+    if scheme == "fp8" and not compiled:  # the product, twice in float32 while it is scaled, and as e4m3
+        return max(width * product, (width + 9) * wide) + 4 * width * shapes.hidden
     return width * (product + 4 * shapes.hidden)
 
 
@@ -205,6 +249,11 @@ def _attention_bytes(shapes: ModelShapes, width: int, compiled: bool, path: str,
     if path == "causal" and shapes.softcap:  # the scores in float32, three times while the cap is computed
         return rows + (2 * width + 4 if compiled else 12 + 2 * width) * shapes.heads * longest
     return rows
+
+
+def _row_bytes(shapes: ModelShapes, width: int, longest: int) -> int:
+    """The scores of one row, where it is attended to alone: as they are, in float32 for the softmax, and its result."""
+    return shapes.heads * longest * longest * (2 * width + 4) if shapes.softcap else 0
 
 
 def _expansion_bytes(shapes: ModelShapes, scheme: str, width: int, rank: int) -> int:

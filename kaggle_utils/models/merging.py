@@ -1,25 +1,30 @@
 """Whether an adapter is merged: decided from a memory estimate, before anything is loaded.
 
-It promises a policy with its reason. The answer of ``"auto"`` depends on the memory that is free at that moment; where
-two runs must agree to the last digit, resolve it once and pass ``"merged"`` or ``"unmerged"`` on.
+It promises a policy with its reason. The answer of ``"auto"`` depends on the memory that it is given; where two runs
+must agree to the last digit, resolve it once and pass ``"merged"`` or ``"unmerged"`` on, as
+``kaggle_utils.inference.judges`` does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kaggle_utils._optional import require
 from kaggle_utils.models.memory import estimate_memory
+from kaggle_utils.models.nf4 import expand_layers
 from kaggle_utils.models.quantization import QUANTIZATIONS
 
-__all__ = ["MERGES", "choose_merge", "free_memory"]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["MERGES", "choose_merge", "expand_weights", "free_memory"]
 
 MERGES = ("auto", "merged", "unmerged")
 """Policies by name."""
 
-_USABLE = 0.92  # the rest is the allocator's
+_USABLE = 0.92
 
 
 def choose_merge(
@@ -31,6 +36,9 @@ def choose_merge(
     free_bytes: int | None,
     pack_tokens: int = 8192,
     lora_rank: int = 16,
+    stages: int = 1,
+    usable: float = _USABLE,
+    **sizes: Any,
 ) -> tuple[bool, str]:
     """Return whether to merge the adapter, and why.
 
@@ -39,9 +47,12 @@ def choose_merge(
         config: the base model's ``config.json``.
         scheme: how its weights will lie on the device: ``"none"``, ``"int8"``, ``"nf4"``, ...
         dtype: of the arithmetic, and of weights once they are expanded.
-        free_bytes: memory that the device has free, None if unknown.
+        free_bytes: memory that the device (each of ``stages`` devices) has free, None if unknown.
         pack_tokens: largest pack that will be scored.
         lora_rank: of the adapter.
+        stages: how many devices share the layers.
+        usable: share of the free memory to plan with; the rest is the allocator's.
+        sizes: further options of :func:`~kaggle_utils.models.memory.estimate_memory`, such as ``path``.
 
     Raises:
         ValueError: an unknown policy, or a scheme that cannot be expanded.
@@ -64,13 +75,21 @@ def choose_merge(
         return False, f"unmerged: free memory is not known, and {scheme} weights grow severalfold when expanded"
     try:
         need = estimate_memory(
-            config, quantization=scheme, dtype=dtype, pack_tokens=pack_tokens, lora_rank=lora_rank, merged=True
-        ).highest
+            config, quantization=scheme, dtype=dtype, pack_tokens=pack_tokens, lora_rank=lora_rank, merged=True,
+            stages=stages, **sizes,
+        ).highest  # fmt: skip
     except ValueError as error:
         return False, f"unmerged: {error}"
-    room = int(free_bytes * _USABLE)
+    room = int(free_bytes * usable)
     sizes = f"{need / 2**30:.1f} GiB for weights expanded to {dtype}, {room / 2**30:.1f} GiB usable"
     return (True, f"merged into expanded weights: {sizes}") if need <= room else (False, f"unmerged: {sizes}")
+
+
+def expand_weights(model: torch.nn.Module, *, dtype: torch.dtype) -> None:
+    """Expand 4- and 8-bit weights to ``dtype``, in place, so that the model is one that was never quantised."""
+    expand_layers(model, dtype=dtype)
+    if getattr(model, "hf_quantizer", None) is not None:
+        model.hf_quantizer.remove_quantization_config(model)
 
 
 def free_memory(device: str) -> int | None:

@@ -57,7 +57,11 @@ def _row(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: f
     heads, keys, length = query.shape[1], key.shape[1], query.shape[2]
     if not softcap and not window:
         attend = torch.nn.functional.scaled_dot_product_attention
-        return attend(query, key, value, is_causal=True, scale=scaling, enable_gqa=heads != keys)
+        if heads != keys and query.is_cuda:
+            # Before compute capability 8.0 torch has one fused kernel, and it cannot share key heads: asked to, torch
+            # would quietly take the slow one.
+            key, value = (t.repeat_interleave(heads // keys, dim=1) for t in (key, value))
+        return attend(query, key, value, is_causal=True, scale=scaling, enable_gqa=heads != key.shape[1])
     # Heads that share a key head are laid into one long query, so that keys are never copied per head.
     grouped = (query * scaling).reshape(1, keys, heads // keys * length, query.shape[3])
     scores = (grouped @ key.transpose(2, 3)).view(1, keys, heads // keys, length, length)

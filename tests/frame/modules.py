@@ -11,12 +11,13 @@ PACKAGES = ("kaggle_utils", "submission_builder")
 HEAVY_ROOMS = ("kaggle_utils.models", "kaggle_utils.inference", "kaggle_utils.training")
 LIGHT_IN_HEAVY_ROOMS = tuple(
     f"kaggle_utils.{name}"
-    for name in ("models.device_map", "models.memory", "models.shapes", "inference.store", "inference.ensemble",
-                 "inference.placement", "inference.tta", "inference.answer_rules", "inference.deadline",
-                 "inference.background", "inference.prompt_budget")
+    for name in ("models.device_map", "models.memory", "models.shapes", "models.pipeline", "models.rooms",
+                 "inference.store", "inference.ensemble", "inference.placement", "inference.tta",
+                 "inference.answer_rules", "inference.deadline", "inference.background", "inference.prompt_budget",
+                 "training.folds", "training.metrics")
 )  # fmt: skip
 # Kernels are compiled from a module's own globals, so these import torch at the top and are imported on use only.
-KERNELS = ("kaggle_utils.models.softmax_triton",)
+KERNELS = ("kaggle_utils.models.gated_triton", "kaggle_utils.models.softmax_triton")
 
 
 def files() -> dict[str, Path]:

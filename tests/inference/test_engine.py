@@ -75,6 +75,17 @@ def test_packs_stay_within_both_budgets(tmp_path):
             position += len(pack)
 
 
+def test_the_longest_rows_come_first(tmp_path):
+    rows, log = make_rows(200), tmp_path / "log"
+    run(rows, spec(log=str(log)), max_tokens=200, devices=["cpu"])
+    by_digest = {fake_scorers.row_digest(row).hex(): len(row) for row in rows}
+    lines, longest = [line.split() for line in log.read_text().splitlines() if line.startswith("start")], []
+    while lines:
+        pack, lines = lines[: int(lines[0][3])], lines[int(lines[0][3]) :]
+        longest.append(max(by_digest[line[4]] for line in pack))
+    assert len(longest) > 20 and longest == sorted(longest, reverse=True)
+
+
 def test_two_models_on_two_devices_with_rows_of_their_own(tmp_path):
     one, two = make_rows(60, seed=1), make_rows(60, seed=2)
     log = tmp_path / "log"
@@ -128,7 +139,7 @@ def test_one_device_does_several_models_in_turn():
 
 def test_a_placement_is_followed(tmp_path):
     rows = make_rows(30)
-    placement = Placement("model-per-device", (("b",), ("a",)), False, "said so")
+    placement = Placement("model-per-device", ("left", "right"), (("b",), ("a",)), False, "said so")
     log = tmp_path / "log"
     judges = [spec(name, log=str(log), load_seconds=0.3, scale=scale) for name, scale in (("a", 1.0), ("b", 2.0))]
     result = run({"a": rows, "b": make_rows(30, seed=5)}, *judges, devices=["left", "right"], placement=placement)
@@ -257,6 +268,11 @@ def test_progress_counts_all_rows(capsys):
     assert "cpu#1" in shown
     assert "tok/s" in shown
     assert "MFU" in shown
+    assert "loading judge" in shown
+    full = [line for line in shown.replace("\n", "\r").split("\r") if "100%" in line]
+    assert (
+        sum(int(line.split("|")[2].split("/")[0]) for line in {line.split()[0]: line for line in full}.values()) == 50
+    )
     run(rows, spec(), progress=False)
     assert capsys.readouterr().err == ""
 
@@ -268,7 +284,7 @@ def test_everything_wrong_with_a_call_is_said_at_once():
     ):
         engine.score_jobs([Job("x", spec(), [rows[0], rows[1][:0]]), Job("x", spec(), rows)], devices=["cpu"])
     nameless = ScorerSpec("judge", NumpyScorer)
-    with pytest.raises(ValueError, match=r"(?s)devices is \[\].*max_tokens is 0.*workers is 'fork'.*no fingerprint"):
+    with pytest.raises(ValueError, match=r"(?s)devices is \[\].*workers is 'fork'.*max_tokens is 0.*no fingerprint"):
         engine.score_rows(rows, [nameless], devices=[], max_tokens=0, workers="fork", store="unused.db")
     with pytest.raises(ValueError, match="no rows for \\['b'\\]"):
         run({"a": rows}, spec("a"), spec("b"))

@@ -61,32 +61,29 @@ def log_lines(path, what):
 WHOLE_RUN = """
 import sys
 import numpy as np
-from fake_scorers import NumpyScorer, tiny_packed_llama
+from fake_scorers import NumpyScorer
 from kaggle_utils.inference.engine import score_rows
 from kaggle_utils.inference.specs import ScorerSpec
 
-def main(store, log, out, real):
+def main(store, log, out):
     rng = np.random.default_rng(0)
     rows = [rng.integers(10, 500, size=n).astype(np.int32) for n in rng.integers(1, 60, size=400)]
     judge = ScorerSpec("judge", NumpyScorer, {"log": log, "seconds_per_token": 1e-4}, fingerprint="f")
-    if real:
-        judge = ScorerSpec("judge", tiny_packed_llama, {"folder": ""}, fingerprint="g")
-    devices = ["cpu"] if real else ["cpu", "cpu"]  # importing torch is what takes the time
-    result = score_rows(rows, [judge], devices=devices, store=store, max_tokens=256, progress=False)
+    result = score_rows(rows, [judge], devices=["cpu", "cpu"], store=store, max_tokens=256, progress=False)
     assert not result.missing
     result.logits["judge"].tofile(out)
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4], real=sys.argv[4] == "real")
+    main(*sys.argv[1:4])
 """
 
 
-def start_whole_run(tmp_path, root, name, real="numpy"):
+def start_whole_run(tmp_path, root, name):
     script = tmp_path / "whole_run.py"
     script.write_text(WHOLE_RUN)
     environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root / 'tests'}"}
     names = [str(tmp_path / f"{name}.{end}") for end in ("db", "log", "bin")]
-    return subprocess.Popen([sys.executable, str(script), *names, real], env=environment)
+    return subprocess.Popen([sys.executable, str(script), *names], env=environment)
 
 
 def stored(path) -> int:
@@ -97,11 +94,11 @@ def stored(path) -> int:
         return 0
 
 
-def kill_again_and_again(tmp_path, root, *, real, rows, times):
+def kill_again_and_again(tmp_path, root, *, rows, times):
     """Kill a run each time it has got an eighth further; return results stored at each kill."""
     seen = [0]
     for _ in range(times):
-        process = start_whole_run(tmp_path, root, "killed", real)
+        process = start_whole_run(tmp_path, root, "killed")
         end = time.monotonic() + 100
         while (
             stored(tmp_path / "killed.db") < seen[-1] + rows // 8 and process.poll() is None and time.monotonic() < end
@@ -130,7 +127,7 @@ def is_running(pid: int) -> bool:
 
 def test_a_run_killed_three_times_equals_an_uninterrupted_one_to_the_byte(tmp_path, root):
     whole = start_whole_run(tmp_path, root, "whole")
-    kill_again_and_again(tmp_path, root, real="numpy", rows=400, times=3)
+    kill_again_and_again(tmp_path, root, rows=400, times=3)
     assert whole.wait(timeout=120) == 0
     end = time.monotonic() + 20
     while not no_process_of(tmp_path) and time.monotonic() < end:
@@ -144,18 +141,6 @@ def test_a_run_killed_three_times_equals_an_uninterrupted_one_to_the_byte(tmp_pa
     # A kill costs what was on two devices and not yet stored, nothing else.
     assert sum(done.values()) < 400 + 3 * 2 * 3 * 60
     assert sum(done.values()) < 700
-
-
-@pytest.mark.slow
-def test_a_real_packed_model_killed_and_continued_gives_the_same_bytes(tmp_path, root):
-    pytest.importorskip("kaggle_utils.models.packed")
-    pytest.importorskip("torch")
-    whole = start_whole_run(tmp_path, root, "whole", "real")
-    assert whole.wait(timeout=200) == 0
-    kill_again_and_again(tmp_path, root, real="real", rows=400, times=1)
-    last = start_whole_run(tmp_path, root, "killed", "real")
-    assert last.wait(timeout=200) == 0
-    assert (tmp_path / "killed.bin").read_bytes() == (tmp_path / "whole.bin").read_bytes()
 
 
 @pytest.mark.parametrize("restarts", [0, 1])

@@ -20,6 +20,7 @@ from kaggle_utils.models import classifier, merging  # noqa: E402
 from kaggle_utils.models.adapters import read_adapter  # noqa: E402
 from kaggle_utils.models.checkpoint import CheckpointError  # noqa: E402
 from kaggle_utils.models.classifier import load_sequence_classifier  # noqa: E402
+from kaggle_utils.models.device_map import DeviceMapError  # noqa: E402
 from kaggle_utils.models.merging import choose_merge, free_memory  # noqa: E402
 from kaggle_utils.models.packed import PackedClassifier  # noqa: E402
 
@@ -340,3 +341,69 @@ def test_free_memory_of_a_gpu_respects_a_cap():
         assert free_memory("cuda:0") <= 0.1 * total
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0, 0)
+
+
+@pytest.mark.parametrize("family", ["gemma2", "llama"])
+@pytest.mark.parametrize("quantization", ["none", "nf4"])
+def test_a_pipeline_computes_what_one_device_does(folders, family, quantization):
+    options = {"quantization": quantization, "merge": "merged"}
+    loaded = load_sequence_classifier(folders[family], device="cpu,cpu", **options)
+    assert loaded.device == "cpu,cpu" and any("2 stages, which begin at layers [0, 1]" in n for n in loaded.notes)
+    assert type(loaded.model.model.layers[1]) is not type(loaded.model.model.layers[0])
+    whole = load_sequence_classifier(folders[family], device="cpu", **options)
+    torch.testing.assert_close(logits(loaded.model), logits(whole.model))
+
+
+def test_a_pipeline_with_an_adapter(folders, adapter):
+    loaded = load_sequence_classifier(folders["llama"], adapter=adapter[0], device="cpu,cpu")
+    torch.testing.assert_close(logits(loaded.model), adapter[1], atol=1e-5, rtol=1e-5)
+
+
+def test_a_pipeline_that_cannot_be(folders):
+    with pytest.raises(ValueError, match="4 stages for 2 layers"):
+        load_sequence_classifier(folders["llama"], device="cpu,cpu,cpu,cpu")
+    with pytest.raises(ValueError, match="cannot be cut into stages"):
+        load_sequence_classifier(folders["bert"], device="cpu,cpu")
+    with pytest.raises(DeviceMapError, match="no such device: cuda:98"):
+        load_sequence_classifier(folders["llama"], device="cuda:98,cuda:99")
+
+
+@pytest.mark.parametrize("quantization", QUANTISED)
+def test_quantised_weights_are_expanded_where_asked_even_without_an_adapter(folders, quantization):
+    pytest.importorskip("bitsandbytes")
+    packed = load_sequence_classifier(folders["llama"], quantization=quantization, merge="unmerged").model
+    model = load_sequence_classifier(folders["llama"], quantization=quantization, merge="merged").model
+    assert type(model.model.layers[0].mlp.up_proj) is torch.nn.Linear
+    assert type(packed.model.layers[0].mlp.up_proj) is not torch.nn.Linear
+    exact = logits(tiny_classifier("llama"))
+    assert 0 < (logits(model) - exact).abs().max() < 2 * exact.abs().max()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("quantization", ["none", "nf4"])
+def test_each_layer_of_a_pipeline_is_read_to_its_own_gpu(folders, adapter, quantization):
+    if torch.cuda.device_count() < 2:
+        pytest.skip("needs two GPUs")
+    options = {"adapter": adapter[0], "quantization": quantization, "merge": "merged", "dtype": "float32"}
+    loaded = load_sequence_classifier(folders["llama"], device="cuda:0,cuda:1", **options)
+    assert {p.device.index for p in loaded.model.model.layers[0].parameters()} == {0}
+    assert {p.device.index for p in loaded.model.model.layers[1].parameters()} == {1}
+    assert not any(hasattr(module, "_hf_hook") for module in loaded.model.modules())
+    rows = [np.array([5, 9, 40, 77, 3])]
+    whole = load_sequence_classifier(folders["llama"], device="cuda:0", **options)
+    found, expected = PackedClassifier(loaded.model).score(rows), PackedClassifier(whole.model).score(rows)
+    np.testing.assert_allclose(found, expected, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.gpu
+def test_a_pipeline_never_holds_the_whole_model_on_one_gpu(tmp_path):
+    if torch.cuda.device_count() < 2:
+        pytest.skip("needs two GPUs")
+    sizes = {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 8, "num_attention_heads": 16}
+    folder = write_tiny_classifier(tmp_path / "wide", "llama", **sizes)
+    whole = (folder / "model.safetensors").stat().st_size / 2  # stored as float32, loaded in 16 bits
+    for index in (0, 1):
+        torch.cuda.reset_peak_memory_stats(index)
+    before = [torch.cuda.memory_allocated(index) for index in (0, 1)]
+    load_sequence_classifier(folder, device="cuda:0,cuda:1")
+    assert all(torch.cuda.max_memory_allocated(i) - before[i] < 0.7 * whole for i in (0, 1))

@@ -9,7 +9,9 @@ pytest.importorskip("transformers")
 
 from tiny_classifiers import adapted, tiny_classifier  # noqa: E402
 
-from kaggle_utils.models.fp8 import E4M3_MAX, fp8_supported, quantize_rows, to_fp8  # noqa: E402
+from kaggle_utils.models.fp8 import fp8_supported, to_fp8  # noqa: E402
+from kaggle_utils.models.fp8_mlp import fuse_gated_mlps, gated_operator  # noqa: E402
+from kaggle_utils.models.fp8_rows import E4M3_MAX, quantize_rows  # noqa: E402
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -92,6 +94,38 @@ def test_biases_are_kept():
     expected = model.model.layers[0].self_attn.q_proj.bias.detach().clone()
     to_fp8(model)
     torch.testing.assert_close(model.model.layers[0].self_attn.q_proj.bias, expected)
+
+
+@pytest.mark.parametrize("gelu", [True, False])
+def test_the_operator_is_activation_times_up_in_e4m3(gelu):
+    gate, up = torch.randn(2, 6, 40, dtype=torch.bfloat16)
+    activation = torch.nn.functional.gelu(gate.float(), approximate="tanh") if gelu else gate.float().sigmoid() * gate
+    values, scales = gated_operator()(gate, up, gelu)
+    assert values.dtype is torch.float8_e4m3fn and scales.shape == (6, 1)
+    error = (values.float() * scales - activation * up.float()).abs()
+    assert (error <= (activation * up).abs().float() / 16 + scales * 2**-9).all()
+
+
+def test_without_the_kernel_mlps_stay_as_they_are():
+    model = tiny_classifier("gemma2").to(torch.bfloat16)
+    to_fp8(model)
+    assert fuse_gated_mlps(model) == 0
+    assert not any("forward" in vars(layer.mlp) for layer in model.model.layers)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("family", ["llama", "gemma2"])
+def test_on_a_gpu_fused_mlps_give_what_the_layers_give(family):
+    if not fp8_supported(torch.cuda.get_device_capability()):
+        pytest.skip("this GPU has no fp8")
+    model = tiny_classifier(family, hidden_size=256, intermediate_size=512).to("cuda", torch.bfloat16)
+    x = torch.randn(1, 37, 256, device="cuda", dtype=torch.bfloat16)
+    to_fp8(model)
+    mlp = model.model.layers[0].mlp
+    assert "forward" in vars(mlp), "the kernel does not work here: see the log"
+    with torch.no_grad():
+        fused, plain = mlp(x), type(mlp).forward(mlp, x)
+    assert (fused - plain).abs().max() < 0.05 * plain.abs().max()
 
 
 @pytest.mark.gpu

@@ -173,8 +173,75 @@ def test_more_of_anything_takes_more():
     for more in ({key: value} for key, value in larger.items()):
         assert estimate_memory(GEMMA, **{**base, **more}).highest > least.highest, more
     assert estimate_memory(GEMMA, **base, compiled=True).activations < least.activations
-    assert estimate_memory(GEMMA, **base, path="flex").activations < least.activations
+    flex, ragged = (estimate_memory(GEMMA, **base, path=path).activations for path in ("flex", "ragged"))
+    assert flex < ragged < least.activations
     assert estimate_memory(GEMMA, **base, longest=512).activations < least.activations
+
+
+def test_fp8_as_an_h100_measured():
+    """10.4 GiB while scoring compiled packs of 8,192 tokens; while loading, the whole model lies there in bfloat16."""
+    estimate = gb(GEMMA, quantization="fp8", dtype="bfloat16", path="flex", compiled=True)
+    assert estimate.total / 2**30 == pytest.approx(10.4, rel=0.07)
+    assert estimate.peak_while_loading >= gb(GEMMA, quantization="none", dtype="bfloat16").weights
+    stored = {**GEMMA, "quantization_config": {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}}
+    assert gb(stored, quantization="fp8", dtype="bfloat16").weights == estimate.weights
+
+
+def test_fp8_weights_are_counted_exactly():
+    from kaggle_utils.models.fp8 import to_fp8
+
+    model = tiny_classifier("gemma2").to(torch.bfloat16)
+    config = model.config.to_dict()
+    to_fp8(model)
+    held = [*model.parameters(), *(b for n, b in model.named_buffers() if n.endswith(("proj.weight", "proj.scale")))]
+    estimate = estimate_memory(config, quantization="fp8", dtype="bfloat16", pack_tokens=64)
+    assert estimate.weights == sum(t.numel() * t.element_size() for t in held)
+
+
+@pytest.mark.parametrize("stages", [2, 3, 5])
+@pytest.mark.parametrize("family", ["gemma2", "llama"])
+def test_the_fullest_stage_of_a_pipeline_is_counted_exactly(family, stages):
+    from kaggle_utils.models.pipeline import stage_map
+
+    model = tiny_classifier(family, num_hidden_layers=5)
+    owners = stage_map(5, [str(i) for i in range(stages)])
+    held = dict.fromkeys(map(str, range(stages)), 0)
+    for name, parameter in model.named_parameters():
+        owner = next(place for key, place in owners.items() if name.startswith(f"{key}."))
+        held[owner] += parameter.numel() * 4
+    options = {"quantization": "none", "dtype": "float32", "pack_tokens": 64}
+    estimate = estimate_memory(model.config.to_dict(), stages=stages, **options)
+    assert estimate.weights == max(held.values())
+    assert estimate.activations == estimate_memory(model.config.to_dict(), **options).activations
+
+
+def test_a_9b_model_in_float16_fits_two_cards_of_15_gib_and_not_one():
+    options = {"quantization": "none", "dtype": "float16", "path": "ragged"}
+    assert gb(GEMMA, **options).total > 15 * 2**30 > 13 * 2**30 > gb(GEMMA, **options, stages=2).highest
+
+
+def test_what_cannot_be_cut_is_refused():
+    with pytest.raises(ValueError, match="a bert model cannot be cut into 2 stages"):
+        gb(BERT, quantization="none", dtype="float16", stages=2)
+    with pytest.raises(ValueError, match="43 stages for 42 layers"):
+        gb(GEMMA, quantization="none", dtype="float16", stages=43)
+    with pytest.raises(ValueError, match="stages=0"):
+        gb(GEMMA, quantization="none", dtype="float16", stages=0)
+
+
+def test_folded_4_bit_layers_are_counted_exactly(tmp_path):
+    pytest.importorskip("bitsandbytes")
+    from kaggle_utils.models.classifier import load_sequence_classifier
+    from kaggle_utils.models.nf4 import fold_nf4
+
+    write_tiny_classifier(tmp_path, "llama", hidden_size=256, intermediate_size=512)
+    model = load_sequence_classifier(tmp_path, quantization="nf4").model
+    fold_nf4(model)
+    held = tensor_bytes(model) + sum(
+        b.numel() * b.element_size() for n, b in model.named_buffers() if n.endswith((".packed", ".scales"))
+    )
+    estimate = estimate_memory(tmp_path, quantization="nf4", dtype="float32", pack_tokens=64, folded=True)
+    assert estimate.weights == pytest.approx(held, rel=0.01)
 
 
 def test_totals():

@@ -190,6 +190,27 @@ def test_on_a_gpu_within_the_noise_of_bfloat16(family, path, compile):
     assert np.abs(found - exact).max() <= 3 * noise + 1e-3
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("family", ["gemma2-wide-heads", "llama", "mistral"])
+def test_on_a_gpu_compiling_is_measured_and_both_ways_pass_the_check(family):
+    model = tiny_classifier(family, **REAL_WIDTHS, **({} if "wide" in family else {"head_dim": 64}))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.div_(4)
+    scorer = PackedClassifier(model.to(torch.bfloat16).cuda(), max_tokens=2048)
+    assert scorer.path.name != "flex", "without the compiler flex attention fills the whole square of scores"
+    rows = without_511(rows_of([700, 300, 129, 128, 127, 20], low=1))
+    scorer.self_check(rows)
+    choice = scorer.tune(rows, remaining_tokens=10**9)
+    assert "tokens took" in scorer.notes[-1], scorer.notes
+    for way in ("compiled", "plain"):
+        scorer.use(way)
+        scorer._checked = False
+        scorer.self_check(rows)
+    assert choice in ("compiled", "plain") and len(scorer.notes) == 1, scorer.notes
+
+
 def test_an_id_outside_the_vocabulary_is_an_error_not_a_dead_process():
     model = tiny_classifier("llama")
     with pytest.raises(ValueError, match=r"token id \d+ is outside"):

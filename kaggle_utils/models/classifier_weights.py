@@ -1,0 +1,119 @@
+"""The base weights of a sequence classifier, read from its folder and checked.
+
+It promises that every parameter came from the folder or is one that the adapter brings, and refuses before gigabytes
+are read what bitsandbytes could not compute. It knows nothing of adapters but which parameters they bring.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from kaggle_utils._optional import require
+from kaggle_utils.models.adapters import Adapter
+from kaggle_utils.models.checkpoint import Checkpoint, CheckpointError, check_loaded_keys
+from kaggle_utils.models.load_options import OFFLINE, dtype_argument
+from kaggle_utils.models.quantization import check_bitsandbytes, quantization_config, unfit_layers
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["PACKED", "check_computable", "empty_classifier", "read_weights"]
+
+PACKED = ("int8", "nf4", "fp4")
+"""Schemes of bitsandbytes."""
+
+_HEADS = ["score", "classifier", "pooler"]  # small, and what adapters bring: never quantised
+# Heads of the tasks that base models were trained on; a classifier has no use for them.
+_OTHER_HEADS = ("lm_head.", "cls.", "lm_predictions.", "mask_predictions.")
+
+
+def check_computable(checkpoint: Checkpoint, config: Any, scheme: str, device: str) -> None:
+    """Refuse what bitsandbytes cannot compute here before gigabytes are read."""
+    check_bitsandbytes("cpu" if device == "cpu" else "cuda")
+    if device != "cpu":
+        return
+    layers = [layer for layer in unfit_layers(empty_classifier(config), quantization=scheme) if not _is_head(layer)]
+    if layers:
+        raise ValueError(
+            f"{checkpoint.folder} cannot be computed as {scheme} on this CPU: bitsandbytes wants in_features in "
+            f"multiples of 64 and out_features in multiples of 32, but {len(layers)} layers differ, such as "
+            f"{', '.join(layers[:3])}; use quantization='int8' or 'none', or a GPU"
+        )
+
+
+def read_weights(
+    checkpoint: Checkpoint, config: Any, placement: Any, dtype: torch.dtype, scheme: str, adapter: Adapter | None,
+    notes: list[str],
+) -> tuple[Any, list[str]]:  # fmt: skip
+    """Load the base model; also returns the parameters that its weights did not fill and the adapter has to."""
+    transformers = require("transformers", extra="llm")
+    options: dict[str, Any] = {dtype_argument(transformers.__version__): dtype, **OFFLINE}
+    stored = getattr(config, "quantization_config", None)
+    if not stored:
+        options["ignore_mismatched_sizes"] = True  # the check below names them better
+        if (settings := quantization_config(scheme, compute_dtype=dtype)) is not None:
+            settings.llm_int8_skip_modules = list(_HEADS)
+            options["quantization_config"] = settings
+    elif isinstance(stored, dict):
+        if stored.get("load_in_4bit"):  # the folder remembers the machine that wrote it
+            stored["bnb_4bit_compute_dtype"] = str(dtype).removeprefix("torch.")
+        if not stored.get("llm_int8_skip_modules"):
+            stored["llm_int8_skip_modules"] = list(_HEADS)
+    try:
+        model, info = transformers.AutoModelForSequenceClassification.from_pretrained(
+            checkpoint.folder, config=config, device_map=placement, use_safetensors=checkpoint.safetensors,
+            weights_only=True, output_loading_info=True, **options,
+        )  # fmt: skip
+    except (pickle.UnpicklingError, OSError) as error:
+        if checkpoint.safetensors:
+            raise
+        names = ", ".join(file.name for file in checkpoint.weight_files)
+        reason = f"{names} cannot be read as plain tensors, and pickled objects are refused: {error}"
+        raise CheckpointError(checkpoint.folder, [reason, "use a safetensors copy of this model"]) from error
+    if len(set(map(str, (getattr(model, "hf_device_map", None) or {}).values()))) > 1:
+        # Hooks that move tensors at every module; a pipeline does that itself, once a stage (``models.pipeline``).
+        require("accelerate", extra="llm").hooks.remove_hook_from_submodules(model)
+    return model, _check_keys(checkpoint, info, adapter, notes)
+
+
+def _check_keys(
+    checkpoint: Checkpoint, info: Mapping[str, Any], adapter: Adapter | None, notes: list[str]
+) -> list[str]:
+    """Raise for weights left over or left empty, except what the adapter brings; returns that."""
+    brought = set(adapter.modules) if adapter is not None else set()
+    dropped = [key for key in info.get("unexpected_keys") or () if str(key).startswith(_OTHER_HEADS)]
+    if dropped:
+        notes.append(f"left out, since a classifier does not use it: {', '.join(sorted(dropped)[:4])}")
+    name = lambda key: str(key[0] if isinstance(key, tuple) else key)  # noqa: E731
+    filtered = {
+        "missing_keys": [k for k in info.get("missing_keys") or () if name(k) not in brought],
+        "unexpected_keys": [k for k in info.get("unexpected_keys") or () if k not in dropped],
+        "mismatched_keys": [k for k in info.get("mismatched_keys") or () if name(k) not in brought],
+        "error_msgs": info.get("error_msgs"),
+    }
+    try:
+        check_loaded_keys(checkpoint.folder, filtered)
+    except CheckpointError as error:
+        heads = sorted(key for key in map(name, filtered["missing_keys"]) if _is_head(key))
+        if not heads:
+            raise
+        advice = f"this folder is a base model without a trained head ({', '.join(heads)}): "
+        advice += "give the folder that was trained as a classifier, or adapter= with one that brings the head"
+        if adapter is not None:
+            advice += f"; {adapter.source} brings {', '.join(sorted(brought)) or 'no head'}"
+        raise CheckpointError(checkpoint.folder, [*error.problems, advice]) from None
+    left = [name(k) for kind in ("missing_keys", "mismatched_keys") for k in info.get(kind) or ()]
+    return sorted(set(left) & brought)
+
+
+def empty_classifier(config: Any) -> torch.nn.Module:
+    """Build the classifier that ``config`` describes on the meta device: names and shapes, no memory."""
+    torch = require("torch", extra="llm")
+    with torch.device("meta"):
+        return require("transformers", extra="llm").AutoModelForSequenceClassification.from_config(config)
+
+
+def _is_head(name: str) -> bool:
+    return any(part in _HEADS for part in name.split(" ")[0].split("."))
