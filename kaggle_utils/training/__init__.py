@@ -1,0 +1,1 @@
+"""Folds, metrics, and fine-tuning in folds."""
