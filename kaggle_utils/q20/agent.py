@@ -12,8 +12,10 @@ from collections.abc import Callable
 from typing import Any
 
 from kaggle_utils.chat.generator import TextGenerator
+from kaggle_utils.q20.knowledge.table import KnowledgeTable
 from kaggle_utils.q20.robot import Robot, Strategy
 from kaggle_utils.q20.seat import Seat
+from kaggle_utils.q20.strategies.bayes import AskBayes, GuessBayes, GuessProposed, Minds
 from kaggle_utils.q20.strategies.bisection import AskBisection, GuessBisection
 from kaggle_utils.q20.strategies.fallback import AnswerNo
 from kaggle_utils.q20.strategies.handshake import AskHandshake, ConfirmHandshake
@@ -29,6 +31,7 @@ __all__ = ["default_robot", "make_agent"]
 def default_robot(
     generator: TextGenerator | None = None,
     *,
+    table: KnowledgeTable | None = None,
     vocabulary: Vocabulary | None = None,
     seed: int = 0,
     max_new_tokens: int = 48,
@@ -36,29 +39,32 @@ def default_robot(
 ) -> Robot:
     """Return the player of this package, with or without a language model.
 
-    Without one it insists on alphabetical questions even where the handshake was not confirmed: answers of another
-    kind would be of no use to it.
+    The Bayesian questioner asks and guesses: by meaning, by spelling, or first whether the partner spells at all.
+    Behind it stands alphabetical bisection, which needs no table; without a model it asks so even where the handshake
+    was not confirmed, since answers of another kind would be of no use to it.
 
     Args:
-        generator: the language model.
-        vocabulary: candidate keywords, by default the shipped list.
+        generator: the language model; it answers, and proposes words that the table does not hold.
+        table: what is known of objects and questions, by default the shipped table.
+        vocabulary: words that can be found by their spelling, by default the shipped list.
         seed: for the texts that the model samples.
         max_new_tokens: of a question or a list of guesses.
         threshold: probability of "yes" from which on the answer is yes.
     """
-    beliefs = Beliefs(vocabulary)
-    asking: list[Strategy] = [AskHandshake(), AskBisection(beliefs, insist=generator is None)]
+    beliefs, minds = Beliefs(vocabulary), Minds(table, vocabulary=vocabulary, seed=seed)
+    asking: list[Strategy] = [AskBayes(minds), AskHandshake(), AskBisection(beliefs, insist=generator is None)]
     answering: list[Strategy] = [ConfirmHandshake(), AnswerLexical()]
-    guessing: list[Strategy] = [GuessBisection(beliefs)]
+    guessing: list[Strategy] = [GuessBayes(minds), GuessBisection(beliefs)]
     if generator is not None:
         asking.append(AskLLM(generator, max_new_tokens=max_new_tokens, seed=seed))
         answering.append(AnswerLLM(generator, threshold=threshold))
+        guessing.insert(0, GuessProposed(generator, minds, max_new_tokens=max_new_tokens, seed=seed))
         guessing.append(GuessLLM(generator, max_new_tokens=max_new_tokens, seed=seed))
     return Robot(
         asking=[*asking, AskScripted()],
         answering=[*answering, AnswerNo()],
         guessing=[*guessing, GuessScripted(beliefs)],
-        beliefs=beliefs,
+        beliefs=minds,
     )
 
 

@@ -8,7 +8,7 @@ before the game is over. All seats share this process, so memory limits, loading
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from kaggle_utils.q20.keywords import Keyword
@@ -17,7 +17,7 @@ from kaggle_utils.q20.record import GameRecord, Round, Team
 from kaggle_utils.q20.rules import EpisodeCrash, Game
 from kaggle_utils.q20.structs import Struct
 
-__all__ = ["Agent", "call_agent", "configuration", "play_game", "play_games", "win_rate"]
+__all__ = ["Agent", "call_agent", "configuration", "game_record", "play_game", "play_games", "win_rate"]
 
 Agent = Callable[..., Any]
 """Called as ``agent(obs, cfg)``, or with the first of these only if it takes fewer arguments."""
@@ -59,9 +59,9 @@ def play_game(
         try:
             game.step(actions, durations=durations)
         except EpisodeCrash as crash:
-            return _record(game, names, times, f"the episode crashed: {crash}", crashed=True)
+            return game_record(game, names, times, f"the episode crashed: {crash}", crashed=True)
         error = _failure(game, actions)
-    return _record(game, names, times, error)
+    return game_record(game, names, times, error)
 
 
 def play_games(
@@ -109,6 +109,30 @@ def call_agent(agent: Agent, obs: Any, cfg: Any) -> Any:
     return agent(*(obs, cfg)[: code.co_argcount if code else 2])
 
 
+def game_record(
+    game: Game,
+    names: tuple[str, str],
+    times: Mapping[tuple[int, int], float],
+    error: str = "",
+    *,
+    crashed: bool = False,
+) -> GameRecord:
+    """Return the record of a game as it stands.
+
+    ``times`` holds the seconds of each (turn, seat) that was timed; ``crashed`` says that the episode died, so that
+    nobody has a reward.
+    """
+    observations = game.observations()
+    teams = []
+    for side in (0, 1):
+        first = 2 * side
+        rewards = (None, None) if crashed else game.rewards[first : first + 2]
+        reward = None if None in rewards else rewards[0]
+        statuses = (game.statuses[first], game.statuses[first + 1])
+        teams.append(Team(names[side], _rounds(observations[first], first, times), reward, statuses))
+    return GameRecord(game.keyword, game.category, game.alts, (teams[0], teams[1]), "arena", error)
+
+
 def _seats(team: Agent | Sequence[Agent], name: str) -> tuple[Agent, Agent]:
     if callable(team):
         return team, team
@@ -141,21 +165,7 @@ def _failure(game: Game, actions: Sequence[object]) -> str:
     return "; ".join(failures)
 
 
-def _record(
-    game: Game, names: tuple[str, str], times: dict[tuple[int, int], float], error: str, *, crashed: bool = False
-) -> GameRecord:
-    observations = game.observations()
-    teams = []
-    for side in (0, 1):
-        first = 2 * side
-        rewards = (None, None) if crashed else game.rewards[first : first + 2]
-        reward = None if None in rewards else rewards[0]
-        statuses = (game.statuses[first], game.statuses[first + 1])
-        teams.append(Team(names[side], _rounds(observations[first], first, times), reward, statuses))
-    return GameRecord(game.keyword, game.category, game.alts, (teams[0], teams[1]), "arena", error)
-
-
-def _rounds(guesser: dict[str, Any], first: int, times: dict[tuple[int, int], float]) -> tuple[Round, ...]:
+def _rounds(guesser: dict[str, Any], first: int, times: Mapping[tuple[int, int], float]) -> tuple[Round, ...]:
     texts = (guesser["questions"], guesser["answers"], guesser["guesses"])
     rounds = []
     for index in range(max(map(len, texts))):

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from kaggle_utils.q20.protocol import keywords_match
+from kaggle_utils.q20.spelling.clauses import clauses, reworded
 from kaggle_utils.q20.spelling.letter_sets import Rule
 from kaggle_utils.q20.spelling.order import reversed_order
 from kaggle_utils.q20.spelling.rules import predicate_rule, selector
@@ -46,7 +47,7 @@ _GROUP_LAST = re.compile(
     r"this is an? (?:important )?group of letters[a-z, ]*: (.+)"
 )
 _WITHIN = re.compile(r" (?:anywhere )?(?:in|within|inside) @$")
-_TWO = re.compile(r",? (or|and) (?=(?:does|is|has) (?:@|<))")
+_TWO = re.compile(r" (?:or|and|but) (?:does|is|has) (?:@|<)")
 _IN_QUOTES = re.compile('["“][^"”]*["”]')
 _NAMES_WORD = re.compile(r"\b(?:key ?words?|words?|name|spell\w*)\b", re.IGNORECASE)
 
@@ -83,18 +84,33 @@ def is_handshake(text: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def _parse(text: str) -> LexicalQuestion | None:
-    asked = canonical(text)
-    parts = _TWO.split(asked)
     names_word = _NAMES_WORD.search(_IN_QUOTES.sub("", text)) is not None
-    rules = [_rule(part, names_word=names_word) for part in parts[::2]]
-    if not rules or any(rule is None for rule in rules) or len(set(parts[1::2])) > 1:
+    rule = _combined(canonical(text), names_word=names_word, depth=3)
+    if rule is None:
         return None
-    if len(rules) == 1:
-        family, test = rules[0]
-    else:
-        tests, join = [test for _, test in rules], any if parts[1] == "or" else all
-        family, test = parts[1], lambda keyword: join(test(keyword) for test in tests)
+    family, test = rule
     return LexicalQuestion(text, family, lambda keyword: bool(test(" ".join(keyword.lower().split()))))
+
+
+def _combined(asked: str, *, names_word: bool, depth: int) -> Rule | None:
+    """The rule of a canonical question, or of its clauses where each of them has one."""
+    plain = _rule(asked, names_word=names_word) if not _TWO.search(asked) else None
+    if plain is not None or depth == 0:
+        return plain
+    other = reworded(asked)
+    if other != asked:
+        return _combined(other, names_word=names_word, depth=depth - 1)
+    found = clauses(asked)
+    if found is None:
+        return None
+    tests = []
+    for clause in found[1]:
+        rule = _combined(clause, names_word=names_word, depth=depth - 1)
+        if rule is None:
+            return None
+        tests.append(rule[1])
+    join = any if found[0] == "or" else all
+    return found[0], lambda keyword: join(test(keyword) for test in tests)
 
 
 def parse_question(text: str) -> LexicalQuestion | None:

@@ -35,6 +35,8 @@ class Round:
     candidate_count: int | None = None
     """Keywords that were still possible."""
     entropy_bits: float | None = None
+    gain_bits: float | None = None
+    """What the answer took off the entropy; below zero where it pointed the wrong way."""
 
 
 @dataclass(frozen=True)

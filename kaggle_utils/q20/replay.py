@@ -1,8 +1,10 @@
 """Replays: one recorded game as one self-contained HTML file.
 
-``with_candidates`` works out what a guesser could know after every answer, ``render_html`` makes the page and
-``write_html`` puts it on disk whole or not at all. The page needs no network and runs no script, whatever the players
-wrote. From the command line: ``python -m kaggle_utils.q20.replay EPISODE.json [-o OUT.html]``.
+``with_candidates`` works out what a guesser could know from spelling alone, ``with_posterior`` what our questioner
+would believe and what each answer told it, ``render_html`` makes the page and ``write_html`` puts it on disk whole or
+not at all. The page needs no network and runs no script, whatever the players wrote.
+
+From the command line: ``python -m kaggle_utils.q20.replay EPISODE.json [-o OUT.html]``.
 """
 
 from __future__ import annotations
@@ -14,13 +16,18 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kaggle_utils.q20.belief import Belief
 from kaggle_utils.q20.page.document import page
 from kaggle_utils.q20.record import GameRecord, Round, Team
 from kaggle_utils.q20.vocabulary import Vocabulary, load_vocabulary
 
-__all__ = ["main", "read_record", "render_html", "with_candidates", "write_html"]
+if TYPE_CHECKING:
+    from kaggle_utils.q20.knowledge.table import KnowledgeTable
+    from kaggle_utils.q20.questioner.prepared import PreparedTable
+
+__all__ = ["main", "read_record", "render_html", "with_candidates", "with_posterior", "write_html"]
 
 _TOP = 6
 """Most probable words kept per round."""
@@ -56,6 +63,46 @@ def with_candidates(record: GameRecord, vocabulary: Vocabulary | None = None) ->
     """
     vocabulary = load_vocabulary() if vocabulary is None else vocabulary
     return replace(record, teams=tuple(_team_with_candidates(team, vocabulary) for team in record.teams))
+
+
+def with_posterior(record: GameRecord, table: KnowledgeTable | PreparedTable | None = None) -> GameRecord:
+    """Return the record with what our questioner would believe in each seat: words, entropy, and what answers told.
+
+    Belief is the posterior of ``questioner.single.Questioner`` over the words of ``table`` (the shipped one), the
+    vocabulary beyond it and kinds of answerers, after each answer and before its guess. ``candidate_count`` is the
+    number of words that the entropy is worth (2 to its power), since nothing is ever ruled out but by a guess.
+    """
+    from kaggle_utils.q20.knowledge.table_file import load_table  # a replay without beliefs needs no table
+    from kaggle_utils.q20.questioner.prepared import PreparedTable as Prepared
+
+    known = (
+        table if isinstance(table, Prepared) else Prepared(load_table() if table is None else table, load_vocabulary())
+    )
+    return replace(record, teams=tuple(_team_with_posterior(team, known) for team in record.teams))
+
+
+def _team_with_posterior(team: Team, table: PreparedTable) -> Team:
+    from kaggle_utils.q20.questioner.single import Questioner
+
+    questioner = Questioner(table)
+    rounds = []
+    for played in team.rounds:
+        before = questioner.entropy_bits
+        questioner.observe(played.question, {"yes": True, "no": False}.get(played.answer))
+        after = questioner.entropy_bits
+        told = round(before - after, 4) if played.answer in ("yes", "no") else None
+        rounds.append(
+            replace(
+                played,
+                candidates=tuple(questioner.top(_TOP)),
+                candidate_count=max(1, round(2.0**after)),
+                entropy_bits=after,
+                gain_bits=told,
+            )
+        )
+        if played.guess:
+            questioner.rule_out(played.guess)
+    return replace(team, rounds=tuple(rounds))
 
 
 def _team_with_candidates(team: Team, vocabulary: Vocabulary) -> Team:
@@ -101,11 +148,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m kaggle_utils.q20.replay", description=__doc__.split("\n")[0])
     parser.add_argument("episode", type=Path, help="JSON of an episode or of a saved game record")
     parser.add_argument("-o", "--output", type=Path, help="HTML file to write (default: beside the episode)")
+    parser.add_argument("--spelling", action="store_true", help="candidates by spelling alone, without the table")
     parser.add_argument("--no-candidates", action="store_true", help="leave the record's candidates as they are")
     options = parser.parse_args(argv)
     try:
         record = read_record(options.episode)
-        record = record if options.no_candidates else with_candidates(record)
+        if not options.no_candidates:
+            record = with_candidates(record) if options.spelling else with_posterior(record)
         print(write_html(record, options.output or options.episode.with_suffix(".html")))
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)

@@ -13,6 +13,7 @@ from typing import Any
 from kaggle_utils.q20.guard import Guard, TimeLimitError
 from kaggle_utils.q20.keywords import is_bare_keyword
 from kaggle_utils.q20.protocol import Observation, is_valid_reply
+from kaggle_utils.q20.questions import is_handshake
 from kaggle_utils.q20.robot import MODE_OF_TURN, Robot, Strategy, model_of
 from kaggle_utils.q20.strategies.fallback import last_resort
 from kaggle_utils.q20.transcript import Beliefs
@@ -140,7 +141,7 @@ class _Turn:
 
     def _is_keyword(self, reply: str) -> bool:
         """Say whether a question is nothing but a candidate keyword: asked, it would crash the episode."""
-        if self.obs.turn_type != "ask":
+        if self.obs.turn_type != "ask" or is_handshake(reply):  # a first reply without the vocabulary's forms
             return False
         try:
             beliefs = self.seat.robot.beliefs or Beliefs()

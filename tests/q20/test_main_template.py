@@ -65,7 +65,7 @@ print(json.dumps([agent(obs, CFG) for obs in (ASK, REFUSED, ANSWER, GUESS, None)
 def check_rules_only(replies):
     ask, refused, answer, guess, nothing = replies
     assert ask == "Is it Agent Alpha?"
-    assert refused.startswith("Does the keyword (in lowercase) precede")
+    assert refused.endswith("?")
     assert answer == "no"
     assert guess
     assert nothing == "no"

@@ -63,7 +63,7 @@ def _round(record: GameRecord, played: Round, anchor: str, hit: bool, most: int)
     return (
         f'<li class="round{" found" if hit else ""}" id="{anchor}">\n'
         f'<h3><span class="vh">Round </span>{anchor[1:]}</h3>\n'
-        f'<p class="question">{show(played.question)} {_answer(record, played)}</p>\n'
+        f'<p class="question">{show(played.question)} {_answer(record, played)}{_gain(played)}</p>\n'
         f'<p class="guess"><span class="label">Guess</span> {guess}</p>\n'
         f"{_candidates(record, played, hit, most)}{_turn_times(played)}</li>\n"
     )
@@ -76,6 +76,14 @@ def _answer(record: GameRecord, played: Round) -> str:
     right = right_answer(record, played)
     wrong = f" {flag(f'wrong: it is {right}', 'bad')}" if right not in (None, played.answer) else ""
     return flag(played.answer, played.answer) + wrong
+
+
+def _gain(played: Round) -> str:
+    """Return what question and answer told; below zero where the answer pointed the wrong way."""
+    bits = played.gain_bits
+    if bits is None or not math.isfinite(bits):
+        return ""
+    return f' <span class="gain" title="what the answer took off the entropy">{bits:+.2f} bits {meter(bits)}</span>'
 
 
 def _turn_times(played: Round) -> str:

@@ -45,6 +45,7 @@ _NUMBER_TESTS: list[tuple[str, Callable[..., Callable[[int], bool]]]] = [
     (r"multiple", lambda: lambda x: x > 1),
 ]  # fmt: skip
 _NUMBER_TESTS_COMPILED = [(re.compile(pattern), build) for pattern, build in _NUMBER_TESTS]
+_NUMBER_LIST = re.compile(rf"{_N}(?:, {_N}){{1,8}},? or {_N}".replace("(\\d", "(?:\\d"))
 _SEPARATOR = re.compile(r"\s*(?:,|;|/|\|)\s*(?:or |and )?|\s+(?:or|and)\s+")
 _LIST_LEAD = re.compile(
     r"(?:(?:the|these|following|letters?|characters?|words?|of|one|any|either|both|all|list|in|from|group|set|keywords?|"
@@ -65,6 +66,7 @@ _RANGE_ENDS = re.compile(
 _RANGE_LEAD = re.compile(
     r"(?:in |within |from |between |ranging |the range |range |of |alphabetically |falls? |lies? )*"
 )
+_OR_RANGE = re.compile(r",? or (?=(?:from |between |in )?\"?[a-z]\"?(?: ?-| to | through | and ))")
 _HALF = re.compile(
     r"(?:in |from |within )?(?:the )?(first|second|last|latter) half of the (?:english )?alphabet"
     r"(?: \(?(?:letters )?(?:from )?(?:a ?-|a to|n ?-|n to|a through|n through) ?[mz]\)?)?"
@@ -82,6 +84,9 @@ def number_test(text: str) -> Callable[[int], bool] | None:
         match = pattern.fullmatch(text)
         if match:
             return build(*(_number(group) for group in match.groups() if group is not None))
+    if _NUMBER_LIST.fullmatch(text):
+        numbers = {_number(item) for item in re.split(r",? or |, ", text)}
+        return lambda x: x in numbers
     return None
 
 
@@ -132,7 +137,7 @@ def letter_set(text: str) -> frozenset[str] | None:
         return CONSONANTS
     if re.fullmatch(r"(?:digit|number|numeral)", text):
         return frozenset(string.digits)
-    return _half(text) or _range(text) or _beside(text) or _listed(text)
+    return _half(text) or _range(text) or _beside(text) or _ranges(text) or _listed(text)
 
 
 def _half(text: str) -> frozenset[str] | None:
@@ -151,6 +156,13 @@ def _range(text: str) -> frozenset[str] | None:
         return None
     low, high = match.groups()
     return frozenset(c for c in _ALPHABET if (low < c < high if strict else low <= c <= high)) or None
+
+
+def _ranges(text: str) -> frozenset[str] | None:
+    """Several ranges, joined by "or": "a-f or t-z"."""
+    parts = _OR_RANGE.split(text)
+    found = [_range(part) for part in parts]
+    return frozenset().union(*found) if len(parts) > 1 and all(found) else None  # type: ignore[arg-type]
 
 
 def _beside(text: str) -> frozenset[str] | None:

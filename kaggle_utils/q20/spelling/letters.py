@@ -104,6 +104,12 @@ _TIMES = re.compile(
     r'(?:the )?(?:letter )?"?([a-z0-9])"? '
     r"((?:more than|at least|exactly|less than|only) (?:once|twice|\w+ times)|twice|once)"
 )
+_COUNTED = re.compile(
+    rf"{_HAVE} (.+?) (?:of )?(?:the )?(?:letters? (\"?)([a-z])\2(?:'?s)?|\"([a-z])\"(?:'?s)?|([a-z])'s)(?: in total)?"
+)
+_FROM_WORD = re.compile(
+    rf"{_HAVE} (any|one|all|at least one)(?: of)?(?: the)? letters? (?:from|in|of)(?: the word)? \"([a-z]{{2,}})\""
+)
 _LETTERS_LEAD = re.compile(r"(?:the |these |following |single |an? )*(?:(?:letters?|characters?)\b)?(?: of| in)?"
                            r"(?: the)?(?: following| these)?(?: letters?\b| characters?\b)?:? ?(?=.)")  # fmt: skip
 _STRING = re.compile(
@@ -162,6 +168,9 @@ def presence_rule(asked: str, *, names_word: bool) -> Rule | None:
 
 def letters_rule(asked: str) -> Rule | None:
     """Whether single letters occur: one, any or all of a list, or one a number of times."""
+    counted = _counted_letter(asked) or _letters_of_word(asked)
+    if counted:
+        return counted
     match = _WITHIN.fullmatch(asked)
     if match is None:
         return None
@@ -178,6 +187,27 @@ def letters_rule(asked: str) -> Rule | None:
     if (len(letters) > 1 and not every and not some) or (every and re.search(r"\bor\b", rest)):
         return None  # 'contain the letters "a", "b"': any of them, or all?
     return "letters", (lambda text: letters <= set(text)) if every else (lambda text: not letters.isdisjoint(text))
+
+
+def _counted_letter(asked: str) -> Rule | None:
+    """How often one letter occurs: "at least two 'a's"."""
+    match = _COUNTED.fullmatch(asked)
+    test = number_test(match[1]) if match and match[1] not in ("a", "an", "one", "1") else None
+    if match is None or test is None:
+        return None
+    letter = match[3] or match[4] or match[5]
+    return "letters", lambda text: test(text.count(letter))
+
+
+def _letters_of_word(asked: str) -> Rule | None:
+    """Whether any or all of the letters of a word occur."""
+    match = _FROM_WORD.fullmatch(asked)
+    if match is None:
+        return None
+    letters = frozenset(match[2])
+    if match[1] == "all":
+        return "letters", lambda text: letters <= set(text)
+    return "letters", lambda text: not letters.isdisjoint(text)
 
 
 def containment_rule(asked: str, *, names_word: bool) -> Rule | None:

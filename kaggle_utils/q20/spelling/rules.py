@@ -10,15 +10,15 @@ import re
 from collections.abc import Callable, Sequence
 
 from kaggle_utils.q20.protocol import keywords_match
-from kaggle_utils.q20.spelling.letter_sets import Rule, letter_set, list_items
+from kaggle_utils.q20.spelling.letter_sets import CONSONANTS, VOWELS, Rule, letter_set, list_items
 from kaggle_utils.q20.spelling.letters import containment_rule, count_rule, edge_rule, letters_rule, presence_rule
 from kaggle_utils.q20.spelling.order import order_rule
 
 __all__ = ["predicate_rule", "selector"]
 
 _LISTED = re.compile(
-    r"(?:be |is |are )?(?:exactly |literally |equal to |the same as |either )?"
-    r"(?:(one of|any of|among|amongst|in|within|included in|from)\b ?)?"
+    r"(?:be |is |are )?(?:exactly |literally |equals? (?:to )?|match(?:es)? |the same as |either )*"
+    r"(?:(one of|any one of|any of|among|amongst|in|within|included in|from)\b ?)?"
     r"((?:(?:the|this|these|those|following|list|set|of|words?|keywords?|things|items|options|terms|objects|potential|"
     r"possible|candidates?|nouns|\d+)\b ?)*)[:?]? ?(.+)"
 )
@@ -27,6 +27,37 @@ _SEMANTIC = re.compile(
     r"(?:animal|plant|mineral|person|place|thing|food|object|vehicle|tool|country|city|landmark|building|clothing|drink|"
     r"beverage|fruit|vegetable|furniture|technology|nature|category|material)s?|.{60}.*"
 )
+
+
+def _same_backwards(text: str) -> bool:
+    letters = [c for c in text if c.isalnum()]
+    return letters == letters[::-1]
+
+
+def _alike_at_ends(text: str) -> bool:
+    letters = [c for c in text if c.isalnum()]
+    return bool(letters) and letters[0] == letters[-1]
+
+
+_WHOLE: list[tuple[re.Pattern[str], Rule]] = [
+    (re.compile(pattern), rule)
+    for pattern, rule in (
+        (r"(?:be )?a palindrome", ("palindrome", _same_backwards)),
+        (
+            r"(?:both )?(?:start|begin)s? and ends? (?:with|in) the same (?:letter|character)|"
+            r"ha(?:ve|s) the same first and (?:<l-1>|last letter)",
+            ("letter", _alike_at_ends),
+        ),
+        (
+            r"(?:have|has|contains?) more (vowels) than consonants",
+            ("count", lambda text: sum(c in VOWELS for c in text) > sum(c in CONSONANTS for c in text)),
+        ),
+        (
+            r"(?:have|has|contains?) more (consonants) than vowels",
+            ("count", lambda text: sum(c in CONSONANTS for c in text) > sum(c in VOWELS for c in text)),
+        ),
+    )
+]
 
 
 def selector(token: str) -> Callable[[str], str] | None:
@@ -64,8 +95,9 @@ def predicate_rule(asked: str, *, of_letter: bool, names_word: bool) -> Rule | N
     """
     if of_letter:
         return _letter(asked)
-    if asked in ("a palindrome", "be a palindrome"):
-        return "palindrome", lambda text: (flat := [c for c in text if c.isalnum()]) == flat[::-1]
+    whole = next((rule for pattern, rule in _WHOLE if pattern.fullmatch(asked)), None)
+    if whole:
+        return whole
     return (
         order_rule(asked, names_word=names_word)
         or edge_rule(asked)
@@ -105,6 +137,6 @@ def _one_of(asked: str, names_word: bool) -> Rule | None:
             return None
     elif len(items) == 1 and (place or listed) and not (listed and names_word):
         return None  # is it one of the "big cats"?
-    elif not place and not listed and (len(items) > 1) != asked.startswith(("either ", "be either ")):
-        return None
+    elif asked.startswith(("either ", "be either ")) if len(items) == 1 else not (place or listed) and " and " in rest:
+        return None  # is it "salt and pepper", or both of them?
     return "one of", lambda text: any(keywords_match(item, text) for item in items)

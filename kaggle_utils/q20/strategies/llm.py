@@ -19,7 +19,7 @@ from kaggle_utils.q20.strategies.prompts import answer_prompt, guess_prompt, que
 from kaggle_utils.q20.strategies.question_cleaning import clean_question, is_repeat
 from kaggle_utils.q20.transcript import already_guessed, wrong_answers
 
-__all__ = ["AnswerLLM", "AskLLM", "GuessLLM"]
+__all__ = ["AnswerLLM", "AskLLM", "GuessLLM", "proposed_words"]
 
 _LABEL = re.compile(
     r"\W*(?:(?:the|my|five|top|best|final)\s+)*(?:keywords?|guess(?:es)?|answers?)\s*:\s*", re.IGNORECASE
@@ -82,7 +82,7 @@ class GuessLLM(_Writer):
     def reply(self, obs: Observation) -> str | None:
         """Return a bare word not guessed before; None if the model writes none."""
         for text in self.texts(guess_prompt(obs), variant=obs.step):
-            words = [word for word in _proposals(text) if not already_guessed(word, obs)]
+            words = [word for word in proposed_words(text) if not already_guessed(word, obs)]
             if words:
                 return min(words, key=lambda word: wrong_answers(word, obs))
         return None
@@ -107,8 +107,8 @@ class AnswerLLM:
         return "yes" if probability >= self.threshold else "no"
 
 
-def _proposals(text: str) -> list[str]:
-    """Bare keywords out of a list that a model wrote, best first."""
+def proposed_words(text: str) -> list[str]:
+    """Return the bare keywords out of a list that a model wrote, best first."""
     lines = [line for line in text[:2000].splitlines()[:20] if not line.rstrip(" *_").endswith(":")]
     words = [clean_guess(piece) for line in lines for piece in _items(_LABEL.sub("", line, count=1))]
     return [word for word in words if _may_be_keyword(word)]

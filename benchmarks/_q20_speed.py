@@ -1,0 +1,75 @@
+"""How long a question takes: one game at two sizes, many games at once, and the first one after the import."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+
+import _q20_tables
+import numpy as np
+from _report import ROOT
+
+from kaggle_utils.q20.knowledge.bank import BankQuestion, QuestionBank
+from kaggle_utils.q20.knowledge.objects import Objects, Thing
+from kaggle_utils.q20.knowledge.table import KnowledgeTable
+from kaggle_utils.q20.questioner.batch import BatchQuestioner
+from kaggle_utils.q20.questioner.single import Questioner
+from kaggle_utils.q20.tournament.noise import Noise
+from kaggle_utils.q20.tournament.simulate import play_cell
+from kaggle_utils.q20.vocabulary import load_vocabulary
+
+__all__ = ["batched", "first_question", "question_ms", "random_table"]
+
+_FIRST = """
+import time
+start = time.perf_counter()
+from kaggle_utils.q20.agent import make_agent
+agent = make_agent(log=False)
+reply = agent({"turnType": "ask", "role": "guesser", "step": 0, "questions": [], "answers": [], "guesses": []}, None)
+print(time.perf_counter() - start)
+assert reply.strip(), reply
+"""
+
+
+def random_table(objects: int, questions: int) -> KnowledgeTable:
+    """Real words and made-up knowledge, a byte a cell."""
+    vocabulary = load_vocabulary()
+    words = np.argsort(-vocabulary.probabilities, kind="stable")[:objects]
+    things = Objects([Thing(vocabulary.words[index]) for index in words.tolist()])
+    bank = QuestionBank([BankQuestion(f"Is it something of kind {index}?", "made up") for index in range(questions)])
+    codes = np.random.default_rng(0).integers(0, 256, (objects, questions), np.uint8)
+    return KnowledgeTable(things, bank, codes)
+
+
+def question_ms(objects: int, questions: int, *, games: int = 2) -> float:
+    """Median milliseconds from an answer to the next question; the first of each game is not counted."""
+    table, random, seconds = random_table(objects, questions), np.random.default_rng(1), []
+    for game in range(games):
+        questioner = Questioner(table, seed=game)
+        questioner.ask()
+        for _ in range(19):
+            start = time.perf_counter()
+            questioner.hear(bool(random.integers(2)))
+            questioner.ask()
+            seconds.append(time.perf_counter() - start)
+    return 1000 * statistics.median(seconds)
+
+
+def batched(games: int) -> float:
+    """Games a second of one process: 1,128 keywords, 1,200 questions, a guess every round; set-up included."""
+    table = _q20_tables.load("compact")
+    start = time.perf_counter()
+    options = {"prior": np.ones(len(table.objects)), "flip": 0.1, "noise": Noise(flip=0.1), "chunk": 500}
+    play_cell(BatchQuestioner, table, games=games, **options)
+    return games / (time.perf_counter() - start)
+
+
+def first_question() -> float:
+    """Seconds from the import of the agent to its first question in a fresh process, best of three."""
+    found = [
+        subprocess.run([sys.executable, "-c", _FIRST], check=True, capture_output=True, text=True, cwd=ROOT).stdout
+        for _ in range(4)
+    ]
+    return min(float(text) for text in found[1:])  # the first may expand the table into the cache

@@ -1,0 +1,1 @@
+"""What ``python -m kaggle_utils.q20`` can do, a module for each command."""
