@@ -50,7 +50,7 @@ class DenseQuestions:
 class SampledQuestions:
     """The same sums for a large table: estimated from a sample of its objects, exact for the questions one names."""
 
-    def __init__(self, table: KnowledgeTable, *, lexical: bool = False, sample: int = 192, seed: int = 0) -> None:
+    def __init__(self, table: KnowledgeTable, *, lexical: bool = False, sample: int = 128, seed: int = 0) -> None:
         """Take the table and the kind of questions; ``sample`` objects are read for each set of weights."""
         self.table, self.lexical, self._sample = table, lexical, sample
         self.at = np.flatnonzero(table.bank.lexical) if lexical else table.stored

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["PreparedTable"]
 
 _DENSE_CELLS = 6_000_000  # up to here matrices of float32 are faster than a sample, and small
-_SHORTLIST = 40  # questions of a large table whose gain is worked out over all objects
+_SHORTLIST = 24  # questions of a large table whose gain is worked out over all objects
 _TWIN_SAMPLE = 400  # objects over which questions are compared
 
 
