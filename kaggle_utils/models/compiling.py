@@ -72,6 +72,11 @@ def choose_by_measuring(
         return PLAIN, "the layers could not be compiled"
     _, fast = _timed(scorer, rows)
     both = np.isfinite(found) & np.isfinite(expected)
+    if lost := int((np.isfinite(expected) & ~np.isfinite(found)).sum()):
+        return (
+            PLAIN,
+            f"{lost} of {expected.size} logits were not finite compiled and finite plain",
+        )
     off = float(np.abs(found - expected, where=both, out=np.zeros_like(found)).max(initial=0.0))
     figures = f"a pack of {tokens:,} tokens took {fast:.3g} s compiled and {plain:.3g} s plain"
     figures += f", after {warm:.0f} s of compiling; about {work:.0f} s of work were left"

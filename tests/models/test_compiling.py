@@ -36,7 +36,7 @@ class Timed:
             self.compiled = False
         time.sleep(self.seconds["compiled" if self.compiled else "plain"] + self.warm * self.fresh)
         self.fresh = False
-        return np.full((len(rows), 3), self.off * self.compiled, np.float32)
+        return np.full((len(rows), 3), self.off if self.compiled else 0.0, np.float32)
 
 
 def choose(scorer, *, remaining_tokens=100_000, seconds_left=math.inf, worth_trying=1.0):
@@ -51,6 +51,12 @@ def test_what_is_faster_is_kept():
     assert choice == "compiled" and "took 0.0" in reason and "100 tokens" in reason
     choice, reason = choose(Timed(plain=0.02, compiled=0.04))
     assert choice == "plain" and reason.endswith("too little to gain")
+
+
+def test_compiled_layers_that_lose_finite_logits_are_not_used():
+    """NaN is no small difference: a kernel that overflows or divides by nothing must not be chosen for its speed."""
+    choice, reason = choose(Timed(plain=0.04, compiled=0.001, off=math.nan))
+    assert choice == "plain" and "12 of 12 logits were not finite" in reason
 
 
 @pytest.mark.parametrize("limits", [{"remaining_tokens": 200}, {"seconds_left": 0.5}], ids=["work", "time"])
