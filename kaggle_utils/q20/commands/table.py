@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,14 +20,11 @@ __all__ = ["describe", "main", "question_lines", "word_lines"]
 
 def describe(table: KnowledgeTable) -> list[str]:
     """Return a few lines about the whole table."""
-    families: dict[str, int] = {}
-    for question in table.bank:
-        families[question.family] = families.get(question.family, 0) + 1
-    largest = sorted(families.items(), key=lambda item: -item[1])
+    families = Counter(question.family for question in table.bank)
     lexical = int(np.asarray(table.bank.lexical).sum())
     return [
         f"{len(table.objects):,} objects, {len(table.bank):,} questions ({lexical:,} about the spelling)",
-        "families: " + ", ".join(f"{name} {count}" for name, count in largest[:12]),
+        "families: " + ", ".join(f"{name} {count}" for name, count in families.most_common(12)),
     ]
 
 

@@ -90,6 +90,8 @@ class Questioner:
         """The questions whose answers told something about the keyword."""
         self._may_shake, self._seed = handshake, seed
         self._extra: list[str] = []
+        self._asked_bounds: set[int] = set()
+        self._read = 0
         self._pending: int | None = None
         self._closing: list[int] = []
         self._confirmed = False
@@ -288,10 +290,12 @@ class Questioner:
         return None if found is None else (alphabetical_question(lexicon.words[found[0]]), found[1])
 
     def _bounds(self) -> set[int]:
-        """Where thresholds were asked already."""
-        rules = (parse_question(text) for text in self.asked)
+        """Where thresholds were asked already; a question is read once."""
+        rules = (parse_question(text) for text in self.asked[self._read :])
         truths = (self.prepared.lexicon.truth(rule) for rule in rules if rule is not None and rule.family == "order")
-        return {int(np.count_nonzero(truth)) if truth[0] else int(np.count_nonzero(~truth)) for truth in truths}
+        self._asked_bounds |= {int(np.count_nonzero(truth if truth[0] else ~truth)) for truth in truths}
+        self._read = len(self.asked)
+        return self._asked_bounds
 
     def _shakes(self, semantic: float, now: float) -> bool:
         """Whether to ask the handshake, and what it is worth."""
