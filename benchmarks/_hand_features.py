@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from kaggle_utils.data.pairs import Pair
+from kaggle_utils.data.probabilities import softmax
 from kaggle_utils.inference.tta import merge_orders
-from kaggle_utils.training.metrics import softmax
 
 _WORD = re.compile(r"\w+")
 _SWAPPED_CLASS = np.array([1, 0, 2])

@@ -10,22 +10,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["fit_temperature", "fit_weights", "log_loss", "softmax", "weighted_mean", "with_temperature"]
+from kaggle_utils.data.probabilities import PROBABILITY_FLOOR, of_labels, softmax
 
-_FLOOR = 1e-15
+__all__ = ["fit_temperature", "fit_weights", "log_loss", "weighted_mean", "with_temperature"]
+
 _STEPS = 10_000
 _ENOUGH = 1e-12
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return probabilities, float64 [..., C]; rows of nan stay nan.
-
-    >>> softmax(np.array([0.0, 0.0])).tolist()
-    [0.5, 0.5]
-    """
-    logits = np.asarray(logits, dtype=np.float64)
-    exponents = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return exponents / exponents.sum(axis=-1, keepdims=True)
 
 
 def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
@@ -35,7 +25,7 @@ def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
     0.4904
     """
     _check_labels(probabilities, labels)
-    return float(-np.log(_of_labels(probabilities, labels)).mean())
+    return float(-np.log(of_labels(probabilities, labels)).mean())
 
 
 def weighted_mean(
@@ -87,12 +77,12 @@ def fit_weights(
         )
     for model in stacked:
         _check_labels(model, labels)
-    right = np.stack([_of_labels(model, labels) for model in stacked])
+    right = np.stack([of_labels(model, labels) for model in stacked])
     weights = np.full(len(right), 1.0 / len(right))
     last = np.inf
     for _ in range(_STEPS):
         mixed = weights @ right
-        loss = -np.log(mixed).mean() - prior * np.log(np.maximum(weights, _FLOOR)).sum() / right.shape[1]
+        loss = -np.log(mixed).mean() - prior * np.log(np.maximum(weights, PROBABILITY_FLOOR)).sum() / right.shape[1]
         if last - loss < _ENOUGH:
             break
         last = loss
@@ -130,11 +120,7 @@ def with_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarra
     """
     if not temperature > 0:
         raise ValueError(f"temperature is {temperature}, expected a number above 0")
-    return softmax(np.log(np.maximum(probabilities, _FLOOR)) / temperature)
-
-
-def _of_labels(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    return np.clip(np.asarray(probabilities, dtype=np.float64)[np.arange(len(labels)), labels], _FLOOR, 1.0)
+    return softmax(np.log(np.maximum(probabilities, PROBABILITY_FLOOR)) / temperature)
 
 
 def _check_labels(values: np.ndarray, labels: np.ndarray) -> None:

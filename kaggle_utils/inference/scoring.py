@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from kaggle_utils.data.probabilities import softmax
 from kaggle_utils.inference.answer_rules import AnswerRules
 from kaggle_utils.inference.deadline import Deadline
 from kaggle_utils.inference.engine import score_jobs
-from kaggle_utils.inference.ensemble import softmax, weighted_mean
+from kaggle_utils.inference.ensemble import weighted_mean
 from kaggle_utils.inference.pool import WorkerPool
 from kaggle_utils.inference.report import RunReport
 from kaggle_utils.inference.specs import Job, ScorerSpec

@@ -10,21 +10,11 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["accuracy", "expected_calibration_error", "log_loss", "prediction_metrics", "softmax"]
+from kaggle_utils.data.probabilities import of_labels, softmax
 
-_FLOOR = 1e-15
+__all__ = ["accuracy", "expected_calibration_error", "log_loss", "prediction_metrics"]
+
 _SUM_TOLERANCE = 1e-3
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return probabilities, float64 [..., C], for logits of any size and precision; rows of nan stay nan.
-
-    >>> softmax(np.array([1000.0, 1000.0], dtype=np.float16)).tolist()
-    [0.5, 0.5]
-    """
-    logits = np.asarray(logits, dtype=np.float64)
-    exponents = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return exponents / exponents.sum(axis=-1, keepdims=True)
 
 
 def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
@@ -37,7 +27,7 @@ def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
         ValueError: shapes, labels or probabilities that cannot be meant; all that is wrong.
     """
     probabilities, labels = _checked(probabilities, labels)
-    return float(-np.log(np.clip(probabilities[np.arange(len(labels)), labels], _FLOOR, 1.0)).mean())
+    return float(-np.log(of_labels(probabilities, labels)).mean())
 
 
 def accuracy(probabilities: np.ndarray, labels: np.ndarray) -> float:

@@ -9,8 +9,8 @@ import pytest
 from fake_pairs import ByteTokenizer, make_table
 from fake_scorers import LengthJudge
 
+from kaggle_utils.data.probabilities import softmax
 from kaggle_utils.inference.answer_rules import class_prior, fit_rules
-from kaggle_utils.inference.ensemble import softmax
 from kaggle_utils.inference.scoring import Judge, score_pairs
 from kaggle_utils.inference.specs import ScorerSpec
 from kaggle_utils.inference.tta import swap_columns
