@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from kaggle_utils._optional import require
+from kaggle_utils.q20.knowledge.cache_folder import write_atomically
 from kaggle_utils.q20.policy.channel import AnswerChannel
 from kaggle_utils.q20.policy.hu2018 import PaperPolicy, PaperTable
 from kaggle_utils.q20.policy.residual import ResidualPolicy
@@ -72,8 +72,8 @@ def save_policy(
         "objects": saved.objects,
         "questions": saved.questions,
     }
-    _write(folder / _TENSORS, content)
-    _write(folder / _WORDS, json.dumps(header, ensure_ascii=False, indent=0).encode())
+    write_atomically(folder / _TENSORS, [content])
+    write_atomically(folder / _WORDS, [json.dumps(header, ensure_ascii=False, indent=0).encode()])
     return folder
 
 
@@ -151,14 +151,3 @@ def _problem(header: object, content: bytes) -> str:
     if not all(isinstance(part, list) and all(isinstance(name, str) for name in part) for part in names):
         return f"{_WORDS} names no objects or questions"
     return ""
-
-
-def _write(path: Path, content: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
