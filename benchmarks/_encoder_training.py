@@ -37,11 +37,11 @@ class TrainingSettings:
     max_length: int = 384
     epochs: int = 4
     """Passes over the rows; every second one reads B first."""
-    learning_rate: float = 2e-4
+    learning_rate: float = 1e-4
     batch_size: int = 32
     warmup_ratio: float = 0.1
     weight_decay: float = 0.01
-    label_smoothing: float = 0.05
+    label_smoothing: float = 0.1
     layer_decay: float = 0.95
     """Each layer below another learns at this share of its rate."""
     dropout: float = 0.1
