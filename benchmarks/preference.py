@@ -4,7 +4,7 @@ Random weights at the shapes of Gemma-2-9B and Llama-3-8B, row lengths as in LMS
 exact (the notebook's 4- or 8-bit weights expanded once with the adapter merged, bfloat16, packed, compiled), fp8, and
 the users' hardware emulated (float16, 15 GiB, no flex attention, no varlen kernels, no bfloat16).
 
-    python benchmarks/preference.py            # one H100; about 8 minutes
+    python benchmarks/preference.py            # one H100; about 7 minutes
     python benchmarks/preference.py --quick    # fewer rows; tiny models on a CPU
 """
 
@@ -57,6 +57,7 @@ class Bench:
         self.tokens = sum(map(len, self.rows))
         self.rate = matmul_rate(self.device)
         self.figures: dict[str, float] = {}
+        self.lines: list[dict[str, object]] = []
         self._started = time.perf_counter()
         mean = self.tokens / len(self.rows)
         print(f"{self.device}: {self.rate / 1e12:.1f} TFLOP/s; {len(self.rows)} rows, mean {mean:.0f} tokens")
@@ -71,6 +72,7 @@ class Bench:
         speed = len(self.rows) / seconds
         peak = "" if self.tiny else f"  {torch.cuda.max_memory_allocated() / 2**30:5.1f} GiB"
         at = time.perf_counter() - self._started
+        self.lines.append({"what": what, "rows_per_s": round(speed, 2), "mfu": round(self.mfu(seconds, flops), 4)})
         print(f"  {what:52} {speed:7.1f} rows/s  MFU {self.mfu(seconds, flops):.3f}{peak}  ({at:.0f} s)", flush=True)
         return speed
 
@@ -252,7 +254,13 @@ def main() -> None:
     if not args.quick and not bench.tiny:
         headline = ", ".join(f"{name} {value:g}" for name, value in figures.items())
         packages = ("torch", "transformers", "bitsandbytes", "peft", "triton")
-        save("preference", figures, headline=headline, packages=packages)
+        details = {
+            "matmul_tflops": bench.rate / 1e12,
+            "rows": len(bench.rows),
+            "tokens": bench.tokens,
+            "lines": bench.lines,
+        }
+        save("preference", figures, headline=headline, packages=packages, details=details)
     print(json.dumps(figures))
 
 

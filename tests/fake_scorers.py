@@ -16,6 +16,7 @@ from kaggle_utils.inference.fingerprint import row_digest
 
 __all__ = [
     "OutOfMemoryError",
+    "BrokenJudge",
     "append_line",
     "NumpyScorer",
     "ChoosingScorer",
@@ -26,6 +27,7 @@ __all__ = [
     "LengthScorer",
     "expected_logits",
     "safer",
+    "slow_safer",
     "still_wrong",
 ]
 
@@ -128,6 +130,11 @@ def still_wrong(scorer, *, device, **kwargs):
     return scorer
 
 
+def slow_safer(scorer, *, device, **kwargs):
+    """The same, a tenth of a second a token, as on a CPU."""
+    return safer(scorer, device=device, **{**kwargs, "seconds_per_token": 0.1})
+
+
 class LengthScorer:
     """The cheapest scorer: a row's length three times."""
 
@@ -155,6 +162,21 @@ class LengthJudge:
             first, second = np.flatnonzero(np.asarray(row) == 1)
             out[i, :2] = (second - first + self.bias) / 10, (len(row) - second) / 10
         return out
+
+
+class BrokenJudge(LengthJudge):
+    """Cannot be built, or fails with every pack."""
+
+    def __init__(self, *, device, when="built", **kwargs):
+        super().__init__(device=device, **kwargs)
+        self.when = when
+        if when == "built":
+            raise RuntimeError("the adapter fits no layer")
+
+    def score(self, rows):
+        if self.when == "scoring":
+            raise ValueError("a kernel that is not there")
+        return np.full((len(rows), 3), np.nan, np.float32)
 
 
 class CrowdedScorer(NumpyScorer):

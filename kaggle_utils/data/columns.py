@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,8 +61,8 @@ def read_columns(source: Any, *, only: Sequence[str] | None = None) -> Columns:
     ``only`` names the columns to keep, where they exist; a parquet file then reads no others.
 
     Raises:
-        FileNotFoundError, ValueError: no such file; an unknown ending; a file without a header; columns of unequal
-            length or one name twice.
+        FileNotFoundError, ValueError: no such file; an unknown ending; a damaged file; a file without a header;
+            columns of unequal length or one name twice.
     """
     if isinstance(source, (str, Path)):
         path = Path(source)
@@ -135,34 +136,53 @@ def _even(columns: Columns) -> Columns:
 
 
 def _from_parquet(path: Path, only: Sequence[str] | None) -> Columns:
-    parquet = require("pyarrow.parquet", extra="train")
-    names = _distinct(list(parquet.read_schema(path).names), str(path))
-    table = parquet.read_table(path, columns=[name for name in names if _kept(name, only)])
+    parquet, arrow = require("pyarrow.parquet", extra="train"), require("pyarrow", extra="train")
+    try:
+        names = list(parquet.read_schema(path).names)
+        table = parquet.read_table(path, columns=[n for n in _distinct(names, str(path)) if _kept(n, only)])
+    except (arrow.ArrowException, OSError) as error:
+        raise _damaged(path, error) from error
     cells = {name: table.column(name).to_pylist() for name in table.column_names}
     return Columns(cells, source=str(path), names=tuple(names))
 
 
+def _damaged(path: Path, error: Exception) -> ValueError:
+    what = f"{type(error).__name__}: {error}"
+    return ValueError(f"{path} cannot be read ({path.stat().st_size} bytes): {what}; copy or download it again")
+
+
 def _from_csv(path: Path, only: Sequence[str] | None) -> Columns:
-    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_CELL))
-    opened = gzip.open if path.suffix == ".gz" else open
-    with opened(path, "rt", encoding="utf-8-sig", errors="replace", newline="") as file:
-        lines = _Lines(file)
-        rows = [row for row in csv.reader(lines) if row]
+    rows, open_quote = _csv_rows(path)
     if not rows:
         raise ValueError(f"{path} is empty; expected a header line and one line per row")
     names, rows = _distinct(rows[0], str(path)), rows[1:]
-    broken = {
-        number: f"{len(row)} cells where the header has {len(names)}"
-        for number, row in enumerate(rows)
-        if len(row) != len(names)
-    }
-    if len(rows) - 1 in broken and lines.quotes % 2:
+    broken = {number: _what_broke(row, len(names)) for number, row in enumerate(rows) if len(row) != len(names)}
+    if len(rows) - 1 in broken and open_quote:
         broken[len(rows) - 1] += "; a quote is never closed, so the file is cut short or this row swallowed others"
     for number in broken:
         rows[number] = [*rows[number], *[None] * len(names)][: len(names)]
     columns = zip(*rows, strict=True) if rows else [()] * len(names)
     cells = {name: list(column) for name, column in zip(names, columns, strict=True) if _kept(name, only)}
     return Columns(cells, broken, str(path), tuple(names), only_text=True)
+
+
+def _csv_rows(path: Path) -> tuple[list[list[str]], bool]:
+    """All rows that are not blank, the header too, and whether a quote is left open."""
+    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_CELL))
+    opened = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opened(path, "rt", encoding="utf-8-sig", errors="replace", newline="") as file:
+            lines = _Lines(file)
+            return [row for row in csv.reader(lines) if row], lines.quotes % 2 == 1
+    except (EOFError, gzip.BadGzipFile, zlib.error, csv.Error) as error:
+        raise _damaged(path, error) from error
+
+
+def _what_broke(row: Sequence[str], expected: int) -> str:
+    reason = f"{len(row)} cells where the header has {expected}"
+    if any("\n" in cell for cell in row):
+        reason += "; it spans several lines: a stray quote may have swallowed the rows after it"
+    return reason
 
 
 class _Lines:

@@ -21,6 +21,7 @@ ONE_HOT_COLUMNS = ("winner_model_a", "winner_model_b", "winner_tie")
 LABEL_COLUMNS = (*ONE_HOT_COLUMNS, "winner")
 """Every column that a label is read from; ``winner`` is the WSDM layout: model_a, model_b or a tie."""
 
+_PAIR = ONE_HOT_COLUMNS[:2]
 _WINNERS = {"model_a": 0, "model_b": 1, "a": 0, "b": 1, "tie": 2, "tie (bothbad)": 2, "winner_tie": 2}
 _FLAGS = {"1": 1, "1.0": 1, "true": 1, "0": 0, "0.0": 0, "false": 0}
 
@@ -29,18 +30,24 @@ def read_labels(columns: Columns) -> tuple[np.ndarray | None, int | None, list[t
     """Return (labels int64 [N], number of classes, problems) or (None, None, []) without label columns.
 
     A problem is (row, column, reason); its label is -1. In the WSDM layout there are three classes when any row is a
-    tie, else two.
+    tie, else two. ValueError: some of the label columns, but not enough of them.
 
     >>> read_labels(Columns({"winner": ["model_b", "tie", "model_c"]}))
     (array([ 1,  2, -1]), 3, [(2, 'winner', "'model_c', expected model_a, model_b or tie")])
     """
     names = [name for name in ONE_HOT_COLUMNS if name in columns.cells]
-    if "winner_model_a" in names and "winner_model_b" in names:
+    if all(name in names for name in _PAIR):
         labels, problems = _one_hot([columns.cells[name] for name in names], "/".join(names))
         return labels, len(names), problems
     if "winner" in columns.cells:
         labels, problems = _named(columns.cells["winner"])
         return labels, 3 if (labels == 2).any() else 2, problems
+    if names:
+        raise ValueError(
+            f"{columns.source} has {' and '.join(names)} without {' and '.join(n for n in _PAIR if n not in names)}; "
+            f"expected {' and '.join(_PAIR)}, and winner_tie where there are ties. Add what is missing, or read the "
+            "file without labels (labels=None)"
+        )
     return None, None, []
 
 

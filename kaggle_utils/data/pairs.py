@@ -26,6 +26,7 @@ FIELDS = ("prompt", "response_a", "response_b")
 """The three text columns, in the order in which models read them."""
 
 _SHOWN = 50
+_LABELS = frozenset(LABEL_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class PairTable:
 
 
 class UnreadableRowsError(ValueError):
-    """Every cell of a file that could not be read, as ``problems``: (id, column, reason)."""
+    """Every cell of a file that could not be read, labels too, as ``problems``: (id, column, reason)."""
 
     def __init__(self, source: str, problems: Sequence[tuple[Any, str, str]]) -> None:
         self.problems = tuple(problems)
@@ -104,7 +105,8 @@ class UnreadableRowsError(ValueError):
         super().__init__(
             f"{source}: {rows} {'row' if rows == 1 else 'rows'} cannot be read:\n"
             + "\n".join(lines)
-            + '\nRepair the file, or keep such rows aside with unreadable="report" and answer them with the class prior'
+            + "\n"
+            + _advice([column for _, column, _ in self.problems])
         )
 
 
@@ -128,13 +130,14 @@ def read_pairs(
         text: JSON lists of turns, plain strings, or decided for the file by ``turns.detect_format``.
         null_text: what a ``null`` turn reads as. The LMSYS notebooks use "".
         num_labels: the number of classes, where the file cannot show it.
-        columns: other names, for example ``{"id": "row_id", "prompt": "question"}``.
+        columns: other names of these four, for example ``{"id": "row_id", "prompt": "question"}``.
 
     Raises:
         UnreadableRowsError: see ``unreadable``.
-        ValueError: columns missing, ids missing or repeated, contradicting settings.
+        ValueError: columns missing, some of the label columns missing, ids missing or repeated, contradicting settings,
+            a file that cannot be read.
     """
-    _check(labels, unreadable, text, num_labels)
+    _check(labels, unreadable, text, num_labels, columns or {})
     names = {name: name for name in ("id", *FIELDS)} | dict(columns or {})
     table = read_columns(source, only=[*names.values(), *LABEL_COLUMNS])
     table.require([names[name] for name in ("id", *FIELDS)])
@@ -146,7 +149,8 @@ def read_pairs(
     problems = sorted([*problems, *(bad for bad in bad_labels if bad[0] not in table.broken)], key=lambda p: p[0])
     if found is not None and num_labels is not None and classes is not None and (classes >= num_labels).any():
         raise ValueError(f"num_labels is {num_labels}, but {table.source} has rows of class {classes.max()} (a tie)")
-    reported = [(ids[row], _standard(column, names), reason) for row, column, reason in problems]
+    named = lambda row, column: column if row in table.broken else _standard(column, names)  # noqa: E731
+    reported = [(ids[row], named(row, column), reason) for row, column, reason in problems]
     if reported and unreadable == "error":
         raise UnreadableRowsError(table.source, reported)
     if reported:
@@ -155,7 +159,18 @@ def read_pairs(
     return PairTable(pairs, classes, num_labels or found, reported, chosen)
 
 
-def _check(labels: object, unreadable: str, text: str, num_labels: int | None) -> None:
+def _advice(columns: Sequence[str]) -> str:
+    """What to do about problems in these columns: a label is no reason to lose a row that can be read."""
+    bad_labels = [column for column in columns if not _LABELS.isdisjoint(column.split("/"))]
+    steps = []
+    if len(bad_labels) < len(columns):
+        steps.append('keep such rows aside with unreadable="report" and answer them with the class prior')
+    if bad_labels:
+        steps.append('read without labels (labels=None), or give such rows the label -1 with unreadable="report"')
+    return "Repair the file, or " + "; labels: ".join(steps)
+
+
+def _check(labels: object, unreadable: str, text: str, num_labels: int | None, columns: Mapping[str, str]) -> None:
     problems = []
     if labels not in ("auto", None):
         problems.append(f'labels is {labels!r}, expected "auto" or None')
@@ -165,6 +180,8 @@ def _check(labels: object, unreadable: str, text: str, num_labels: int | None) -
         problems.append(f'text is {text!r}, expected "auto", "json" or "plain"')
     if num_labels not in (None, 2, 3):
         problems.append(f"num_labels is {num_labels!r}, expected 2 (A, B), 3 (A, B, tie) or None")
+    if unknown := [name for name in columns if name not in ("id", *FIELDS)]:
+        problems.append(f"columns names {', '.join(map(repr, unknown))}, expected only id, {', '.join(FIELDS)}")
     if problems:
         raise ValueError("; ".join(problems))
 

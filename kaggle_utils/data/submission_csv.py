@@ -18,7 +18,7 @@ import numpy as np
 
 from .columns import read_columns
 
-__all__ = ["SubmissionError", "write_submission", "write_winners"]
+__all__ = ["SubmissionError", "check_ids", "write_submission", "write_winners"]
 
 _SUM_TOLERANCE = 1e-3
 _SHOWN = 10
@@ -30,6 +30,32 @@ class SubmissionError(ValueError):
     def __init__(self, path: Path, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
         super().__init__(f"{path} was not written:\n" + "\n".join(f"  - {problem}" for problem in problems))
+
+
+def check_ids(ids: Sequence[Any] | np.ndarray, *, sample: Any, id_column: str = "id") -> None:
+    """Compare ids with those of the sample submission: before hours of scoring, not after them.
+
+    A row that a stray quote swallowed is absent from the table without a trace, and found here.
+
+    Args:
+        ids: as read, in any order.
+        sample: the sample submission (.csv, .parquet, a frame or a mapping).
+        id_column: the name of its id column.
+
+    Raises:
+        ValueError: ids that are missing, come twice, are absent or are not in the sample: all problems at once.
+    """
+    written = list(map(str, _plain(ids)))
+    table = read_columns(sample, only=[id_column])
+    table.require([id_column])
+    problems = _id_problems(written) + _id_differences(table.cells[id_column], written)
+    if problems:
+        raise ValueError(
+            f"the {len(written)} ids that were read do not fit the {len(table)} of {table.source}: "
+            + "; ".join(problems)
+            + ". Look at what read_pairs reports as unreadable (a row may have swallowed others), or give the sample "
+            "submission that belongs to this file"
+        )
 
 
 def write_submission(
@@ -134,13 +160,17 @@ def _header(id_column: str, names: list[str], sample: Any, ids: Any) -> tuple[li
     header = list(table.cells)
     if set(header) != {id_column, *names}:
         return header, [*problems, f"the sample has columns {header}, expected {[id_column, *names]} in any order"]
-    wanted, given = list(map(str, table.cells[id_column])), list(map(str, _plain(ids)))
+    return header, problems + _id_differences(table.cells[id_column], list(map(str, _plain(ids))))
+
+
+def _id_differences(sample: Sequence[Any], given: list[str]) -> list[str]:
+    wanted, problems = list(map(str, sample)), []
     lost, extra = set(wanted) - set(given), set(given) - set(wanted)
     if lost:
         problems.append(f"{len(lost)} ids of the sample are absent: {_listed(name for name in wanted if name in lost)}")
     if extra:
         problems.append(f"{len(extra)} ids are not in the sample: {_listed(name for name in given if name in extra)}")
-    return header, problems
+    return problems
 
 
 def _listed(items: Iterable[str]) -> str:

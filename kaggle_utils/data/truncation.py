@@ -13,7 +13,8 @@ left            the end of the row
 middle          literals; short fields whole, the others lose their middle (marked), equal shares
 thirds          literals; the start of each field, a third of the room each, also where others leave room
                 (``spread_max_length`` of the notebooks: a field over its third is cut even if the row would fit)
-proportional    literals; short fields whole, the start of the others, equal shares
+proportional    literals; fields of up to a third of the room whole, the start of the others, shares in proportion to
+                their lengths (``distribute_lengths`` of the winner of WSDM)
 rounds          the first rounds whole; the round that overflows is cut 20/40/40 between prompt, A and B (marked), or
                 dropped where less than 80 tokens are left for it (the first round never is)
 ==============  ======================================================================================================
@@ -28,8 +29,9 @@ from types import MappingProxyType
 import numpy as np
 
 from .pairs import FIELDS
+from .shares import allocate_budget, allocate_by_length
 
-__all__ = ["TRUNCATION", "Piece", "Runs", "TruncationPolicy", "allocate_budget", "truncation_policy"]
+__all__ = ["TRUNCATION", "Piece", "Runs", "TruncationPolicy", "truncation_policy"]
 
 _LEAST_ROUND = 80
 _ROUND_WEIGHTS = (1, 2, 2)  # 20 % prompt, 40 % each answer
@@ -52,38 +54,6 @@ class Piece:
 
 TruncationPolicy = Callable[[Sequence[Piece], int, np.ndarray], Runs]
 """(pieces, budget in tokens, marker ids int32) -> runs of together at most ``budget`` tokens."""
-
-
-def allocate_budget(lengths: Sequence[int], budget: int, *, weights: Sequence[int] | None = None) -> list[int]:
-    """Share ``budget`` so that short items keep their full length and the rest is divided by weight.
-
-    Tokens that do not divide go one each to the first items that are cut.
-
-    >>> allocate_budget([10, 500, 900], 600)
-    [10, 295, 295]
-    >>> allocate_budget([500, 500, 500], 100, weights=[1, 2, 2])
-    [20, 40, 40]
-    """
-    weights = [1] * len(lengths) if weights is None else list(weights)
-    if budget < 0 or len(weights) != len(lengths) or min(lengths, default=0) < 0 or min(weights, default=1) < 1:
-        raise ValueError(
-            f"lengths {list(lengths)}, budget {budget}, weights {weights}: "
-            "expected none negative and one positive weight each"
-        )
-    shares = list(lengths)
-    cut, left = list(range(len(lengths))), budget
-    while cut:
-        total = sum(weights[i] for i in cut)
-        whole = [i for i in cut if lengths[i] * total <= left * weights[i]]
-        if not whole:
-            break
-        left -= sum(lengths[i] for i in whole)
-        cut = [i for i in cut if i not in whole]
-    for i in cut:
-        shares[i] = left * weights[i] // total
-    for i in cut[: left - sum(shares[i] for i in cut)]:
-        shares[i] += 1
-    return shares
 
 
 def truncation_policy(policy: str | TruncationPolicy) -> TruncationPolicy:
@@ -124,7 +94,7 @@ def _middle(pieces: Sequence[Piece], budget: int, marker: np.ndarray) -> Runs:
 
 
 def _proportional(pieces: Sequence[Piece], budget: int, marker: np.ndarray) -> Runs:
-    return _by_field(pieces, budget, allocate_budget, _cut_end)
+    return _by_field(pieces, budget, allocate_by_length, _cut_end)
 
 
 def _thirds(pieces: Sequence[Piece], budget: int, marker: np.ndarray) -> Runs:

@@ -70,12 +70,15 @@ class PackQueue:
     """Packs that wait, longest rows first, rows for the safer scorer last.
 
     Attributes:
-        tokens: tokens of all that waits.
+        tokens: tokens of all that waits, but for the safer scorer.
+        safe_tokens: tokens that wait for the safer scorer.
+        closed: what is put in is dropped.
     """
 
     def __init__(self, scorer: str, lengths: np.ndarray) -> None:
         self.scorer = scorer
-        self.tokens = 0
+        self.tokens = self.safe_tokens = 0
+        self.closed = False
         self._lengths = lengths
         self._waiting: deque[PackTask] = deque()
 
@@ -91,10 +94,12 @@ class PackQueue:
             if rows:
                 self._append(self._task(rows))
 
-    def add_safe(self, rows: Iterable[int]) -> None:
-        """Queue rows for the safer scorer, each alone."""
-        for row in rows:
-            self._append(self._task((row,), safe=True))
+    def add_safe(self, rows: Iterable[int], *, first: int = 0) -> None:
+        """Queue rows for the safer scorer, each alone, behind everything else; the ``first`` of them in front."""
+        tasks = [self._task((row,), safe=True) for row in rows]
+        self.put_back(tasks[:first])
+        for task in tasks[first:]:
+            self._append(task)
 
     def take(self, worker: str, *, budget: int, padded: bool) -> PackTask | None:
         """Return the next pack for a worker, cut to its budget; None where there is none that it may have."""
@@ -105,7 +110,7 @@ class PackQueue:
             return None
         task = self._waiting[position]
         del self._waiting[position]
-        self.tokens -= task.tokens
+        self._count(task, -1)
         if len(task.rows) > 1 and self.cost(task, padded=padded) > budget:
             parts = cut_packs(self._lengths, task.rows, max_tokens=budget, padded=padded)
             task, *rest = (self._task(rows, safe=task.safe, attempts=task.attempts) for rows in parts)
@@ -122,16 +127,21 @@ class PackQueue:
 
     def put_back(self, tasks: Sequence[PackTask]) -> None:
         """Put packs in front, in their order."""
-        for task in reversed(tasks):
+        for task in [] if self.closed else reversed(tasks):
             self._waiting.appendleft(dataclasses.replace(task, number=next(_NUMBERS)))
-            self.tokens += task.tokens
+            self._count(task, 1)
 
     def drain(self) -> list[PackTask]:
         """Take everything out."""
         tasks = list(self._waiting)
         self._waiting.clear()
-        self.tokens = 0
+        self.tokens = self.safe_tokens = 0
         return tasks
+
+    def close(self) -> None:
+        """Drop what waits, and what comes later."""
+        self.drain()
+        self.closed = True
 
     def halves(self, task: PackTask) -> list[PackTask]:
         """Return the two halves of a pack with several rows."""
@@ -148,5 +158,12 @@ class PackQueue:
         return PackTask(self.scorer, rows, int(self._lengths[list(rows)].sum()), safe=safe, attempts=attempts)
 
     def _append(self, task: PackTask) -> None:
-        self._waiting.append(task)
-        self.tokens += task.tokens
+        if not self.closed:
+            self._waiting.append(task)
+            self._count(task, 1)
+
+    def _count(self, task: PackTask, sign: int) -> None:
+        if task.safe:
+            self.safe_tokens += sign * task.tokens
+        else:
+            self.tokens += sign * task.tokens

@@ -8,7 +8,9 @@ The engine works on token ids. It knows nothing about prompts or tokenizers. It 
   the byte wherever the packs are the same: same rows, budget and kind of device, and no memory that ran out between;
 - out of memory halves the pack and is remembered for that device; a row that fits nowhere is reported, and so is one
   that fails again and again; rows with logits that are not finite go alone through the scorer's safer path;
-- a worker that dies gives its packs back; only when nobody is left is that an error;
+- rows whose logits are not finite are counted as done after their safer pass, which has a speed of its own; a scorer
+  without one finite row, there and on its safer path, is given up before it takes hours;
+- a worker that dies gives its packs back; a scorer that nobody can go on with is an error, once the others are done;
 - past the deadline no pack is begun, and none that would not finish by the measured speed;
 - a scorer that can check itself does so on a few rows before its first pack, and one that chooses its arithmetic by
   measuring does that once for a run: the store remembers the choice, so a continued run computes as it began.
@@ -37,10 +39,15 @@ __all__ = ["EngineError", "score_jobs", "score_rows"]
 
 
 class EngineError(RuntimeError):
-    """A run that could not go on; ``result`` holds what was done, and a store has it too."""
+    """A run that could not go on with some scorers; the others are done.
 
-    def __init__(self, message: str, result: ScoreResult) -> None:
-        self.result = result
+    Attributes:
+        result: what was done; a store has it too.
+        lost: names of the scorers that were given up.
+    """
+
+    def __init__(self, message: str, result: ScoreResult, *, lost: Sequence[str] = ()) -> None:
+        self.result, self.lost = result, tuple(lost)
         super().__init__(message)
 
 
@@ -75,7 +82,7 @@ def score_jobs(
     devices: Sequence[str] | WorkerPool,
     store: str | os.PathLike[str] | None = None,
     deadline: float | Deadline | None = None,
-    max_tokens: int = 8192,
+    max_tokens: int | None = None,
     workers: str = "processes",
     placement: Placement | None = None,
     restarts: int = 1,
@@ -93,7 +100,7 @@ def score_jobs(
         store: SQLite file for results; created, or gone on with.
         deadline: seconds from now, or a moment shared with other calls. Rows that it leaves are named in the report;
             a later call with the same store finishes them.
-        max_tokens: what a pack may cost; a scorer's own smaller ``max_tokens`` counts too.
+        max_tokens: what a pack may cost at most, where a scorer's own ``max_tokens`` is more; None: the scorer's own.
         workers: ``"processes"`` or ``"threads"``, see :data:`~kaggle_utils.inference.workers.WORKER_KINDS`. A script
             that uses processes needs ``if __name__ == "__main__":``, as always with spawned processes.
         placement: which worker begins with which scorer; None begins with a different one on each device. Whoever has
@@ -106,7 +113,7 @@ def score_jobs(
 
     Raises:
         ValueError: jobs or options that cannot work, before anything is started.
-        EngineError: no worker is left; carries what was done.
+        EngineError: a scorer that no worker can go on with, once the others are done; carries what was done.
         StoreError: the store cannot be used.
     """
     started = time.monotonic()
@@ -134,8 +141,10 @@ def score_jobs(
         try:
             loop.run()
         except NoWorkersError as error:
-            result = _result(jobs, ledgers, loop, time.monotonic() - started, LEFT_BY_END)
-            raise EngineError(f"{error}\n{len(result.missing)} rows are left{_advice(store)}", result) from error
+            left = LEFT_BY_DEADLINE if loop.out_of_time else LEFT_BY_END
+            result = _result(jobs, ledgers, loop, time.monotonic() - started, left)
+            message = f"{error}\n{len(result.missing)} rows are left{_advice(store)}"
+            raise EngineError(message, result, lost=error.scorers) from error
         left = LEFT_BY_DEADLINE if loop.out_of_time else LEFT_BY_END
         return _result(jobs, ledgers, loop, time.monotonic() - started, left)
 
@@ -145,11 +154,11 @@ def _check_options(
     specs: Mapping[str, ScorerSpec],
     pool: WorkerPool | None,
     store: object,
-    max_tokens: int,
+    max_tokens: int | None,
     placement: Placement | None,
 ) -> None:
-    if max_tokens < 1:
-        problems.append(f"max_tokens is {max_tokens}, expected at least 1")
+    if max_tokens is not None and max_tokens < 1:
+        problems.append(f"max_tokens is {max_tokens}, expected at least 1, or None for the scorers' own")
     nameless = [name for name, spec in specs.items() if store is not None and not spec.fingerprint]
     if nameless:
         problems.append(f"scorers {nameless} have no fingerprint, so their results cannot be stored (run_fingerprint)")

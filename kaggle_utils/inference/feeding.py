@@ -13,7 +13,7 @@ import numpy as np
 from kaggle_utils.inference.deadline import Deadline
 from kaggle_utils.inference.dispatch import PackQueue, PackTask
 from kaggle_utils.inference.ledger import Ledger
-from kaggle_utils.inference.speed import SpeedBook
+from kaggle_utils.inference.speed import SpeedBook, safer_path
 from kaggle_utils.inference.workers import Worker
 
 __all__ = ["Feeder"]
@@ -30,7 +30,12 @@ class Feeder:
     """
 
     def __init__(
-        self, ledgers: Mapping[str, Ledger], *, deadline: Deadline, max_tokens: int, speed: SpeedBook | None = None
+        self,
+        ledgers: Mapping[str, Ledger],
+        *,
+        deadline: Deadline,
+        max_tokens: int | None = None,
+        speed: SpeedBook | None = None,
     ) -> None:
         self.queues = {name: PackQueue(name, ledger.lengths) for name, ledger in ledgers.items()}
         self.speed = SpeedBook() if speed is None else speed
@@ -51,9 +56,13 @@ class Feeder:
         self._uncut.discard(name)
         ledger = self._ledgers[name]
         padded = padded if ledger.spec.padded is None else ledger.spec.padded
-        self.queues[name].fill(ledger.missing(), max_tokens=min(self._max_tokens, max_tokens), padded=padded)
-        if ledger.spec.safe is not None:
-            self.queues[name].add_safe(ledger.not_finite())
+        self.queues[name].fill(ledger.missing(), max_tokens=_least(self._max_tokens, max_tokens), padded=padded)
+        self.queues[name].add_safe(sorted(ledger.awaiting))
+
+    def drop(self, name: str) -> None:
+        """Give a scorer's work up, what comes back included."""
+        self._uncut.discard(name)
+        self.queues[name].close()
 
     def feed(self, worker: Worker, workers: Sequence[Worker]) -> str | None:
         """Give a worker that is not building what it can have; return the scorer that it is to build, or None."""
@@ -75,17 +84,18 @@ class Feeder:
         return None if worker.outstanding else self._next_scorer(worker, workers)
 
     def budget(self, worker: Worker, name: str) -> int:
-        """Largest pack of a scorer for a worker."""
-        return worker.budgets.get(name, self._max_tokens)
+        """Largest pack of a scorer that a worker holds: by the run's limit, the scorer's own and the memory."""
+        return _least(self._max_tokens, worker.budgets.get(name), worker.resident[name].max_tokens)
 
     def eta(self, workers: Sequence[Worker]) -> float | None:
         """Estimate the seconds until all is done."""
         waiting = {name: queue.tokens for name, queue in self.queues.items()}
+        waiting |= {safer_path(name): queue.safe_tokens for name, queue in self.queues.items()}
         for name in self._uncut:
             waiting[name] = int(self._ledgers[name].lengths[self._ledgers[name].missing()].sum())
         for worker in workers:
             for task in worker.outstanding.values():
-                waiting[task.scorer] += task.tokens
+                waiting[_path(task)] += task.tokens
         return self.speed.eta(waiting, workers=sum(worker.dead is None for worker in workers))
 
     def overdue(self, workers: Sequence[Worker]) -> bool:
@@ -114,8 +124,8 @@ class Feeder:
     def _in_time(self, worker: Worker, task: PackTask) -> bool:
         if not self.deadline.set:
             return True
-        ahead = task.tokens + sum(other.tokens for other in worker.outstanding.values())
-        return self.deadline.left() > (self.speed.seconds(worker.label, task.scorer, tokens=ahead) or 0.0)
+        ahead = task.tokens + sum(other.tokens for other in worker.outstanding.values() if other.safe == task.safe)
+        return self.deadline.left() > (self.speed.seconds(worker.label, _path(task), tokens=ahead) or 0.0)
 
     def _next_scorer(self, worker: Worker, workers: Sequence[Worker]) -> str | None:
         for name in worker.order:
@@ -139,4 +149,12 @@ class Feeder:
 
 
 def _has_work(ledger: Ledger) -> bool:
-    return bool(len(ledger.missing()) or (ledger.spec.safe is not None and len(ledger.not_finite())))
+    return bool(len(ledger.missing()) or ledger.awaiting)
+
+
+def _least(*limits: int | None) -> int:
+    return min(limit for limit in limits if limit is not None)
+
+
+def _path(task: PackTask) -> str:
+    return safer_path(task.scorer) if task.safe else task.scorer

@@ -33,7 +33,7 @@ def run_fingerprint(
 
     Args:
         model: the model's folder (or one file). Names count relative to it, so a copied folder is the same model.
-        adapter: the adapter's folder or file.
+        adapter: the adapter's folder or file. The ``adapter_config.json`` beside a file counts with it: it holds alpha.
         full: read every byte of every file (about 1 s a GiB) instead of samples.
         settings: what else decides: prompt style, truncation, max_length, dtype, quantization, attention path. Plain
             values only (text, numbers, True, False, None, lists and mappings of them).
@@ -51,7 +51,7 @@ def run_fingerprint(
         )
     content = {
         "model": _files(Path(model), full=full),
-        "adapter": _files(Path(adapter), full=full) if adapter is not None else None,
+        "adapter": _adapter_files(Path(adapter), full=full) if adapter is not None else None,
         "full": full,
         "settings": settings,
     }
@@ -103,6 +103,13 @@ def _files(path: Path, *, full: bool) -> list[list[Any]]:
     if not chosen:
         raise FileNotFoundError(f"no model or adapter files in {path} (looked for *{', *'.join(_SUFFIXES)})")
     return [[f.relative_to(path).as_posix(), f.stat().st_size, file_digest(f, full=full)] for f in chosen]
+
+
+def _adapter_files(path: Path, *, full: bool) -> list[list[Any]]:
+    """The adapter's files; beside a bare file, the settings that loading it reads."""
+    settings = path.with_name("adapter_config.json")
+    beside = _files(settings, full=full) if path.is_file() and path != settings and settings.is_file() else []
+    return [*_files(path, full=full), *beside]
 
 
 def _is_plain(value: Any) -> bool:

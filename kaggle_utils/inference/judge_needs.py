@@ -59,7 +59,7 @@ def settle_precision(model: Mapping[str, Any], rooms: Sequence[DeviceRoom], *, l
         ValueError: fp8 where a device has none, or settings that contradict each other.
         CheckpointError: the folder is not a whole model.
     """
-    checkpoint = open_checkpoint(model["folder"])
+    checkpoint = open_checkpoint(model["folder"], tokenizer=False)
     if model["quantization"] == "fp8":
         return _fp8(model, rooms, family=checkpoint.config.get("model_type"))
     if model.get("keep"):
@@ -78,7 +78,7 @@ def settle_precision(model: Mapping[str, Any], rooms: Sequence[DeviceRoom], *, l
 
 def judge_need(name: str, model: Mapping[str, Any], rooms: Sequence[DeviceRoom], *, longest: int = 2048) -> ModelNeed:
     """Estimate what a judge takes on one of ``rooms``, and in pipelines over several; arguments as above, settled."""
-    checkpoint = open_checkpoint(model["folder"])
+    checkpoint = open_checkpoint(model["folder"], tokenizer=False)
     config, family = checkpoint.config, checkpoint.config.get("model_type")
     if family not in FAMILIES:
         size = checkpoint.weight_bytes

@@ -1,8 +1,8 @@
 """Judges from model folders: how each computes, what a worker builds, where it begins, how it is named in the store.
 
 It promises that a judge's fingerprint covers its files, adapter, prompt style, truncation and precision, with nothing
-left to be decided later, and that judges are placed where they fit by an estimate. It does not load anything: workers
-do, each on its own device.
+left to be decided later, and that judges are placed where they fit by an estimate. It loads no model: workers do, each
+on its own device.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kaggle_utils.inference.fingerprint import run_fingerprint
+from kaggle_utils.inference.judge_checks import check_judge
 from kaggle_utils.inference.judge_needs import check_fp8, judge_need, settle_precision
 from kaggle_utils.inference.placement import ModelNeed, Placement, choose_placement
 from kaggle_utils.inference.scoring import Judge
@@ -76,8 +77,9 @@ def folder_judge(
         name: in results, reports and the store.
         folder: the model.
         tokenizer: a ``PairTokenizer``; its settings are part of the fingerprint.
-        adapter: a peft folder or a raw LoRA state dict.
-        lora: settings of a raw state dict, such as ``{"alpha": 32}``.
+        adapter: a peft folder or a raw LoRA state dict; it is read here once, so that a wrong one is found now.
+        lora: settings of a raw state dict, such as ``{"alpha": 32}``: fields of
+            :class:`~kaggle_utils.models.raw_lora.LoraSettings`.
         num_labels: 3 (A, B, tie) or 2.
         quantization: of ``load_sequence_classifier``, or ``"fp8"``: weights merged and expanded once, then row-wise
             8-bit floating point (``models.fp8``), where all devices have it.
@@ -97,8 +99,9 @@ def folder_judge(
         flops_per_token: for the MFU; twice the linear parameters.
 
     Raises:
-        ValueError: settings that contradict each other, or that a device cannot compute.
-        CheckpointError: the folder is not a whole model.
+        ValueError: settings that are unknown, contradict each other, or that a device cannot compute.
+        FileNotFoundError: no adapter there.
+        CheckpointError: the folder is not a whole model, or the adapter is none.
     """
     model: dict[str, Any] = {
         "folder": os.fspath(folder),
@@ -112,6 +115,7 @@ def folder_judge(
         "max_tokens": max_tokens,
         "compile": compile,
     }
+    check_judge(name, model)
     settled = settle_precision(model, device_rooms(devices), longest=_longest(tokenizer))
     _logger.info("%s: %s, %s, %s (%s)", name, settled.quantization, settled.dtype, settled.merge, settled.reason)
     model |= {"dtype": settled.dtype, "merge": settled.merge}

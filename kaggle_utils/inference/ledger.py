@@ -1,7 +1,8 @@
 """What is known about the rows of one scorer: which are the same, which are done, which went wrong.
 
-It promises that equal rows (in any job of the scorer) are one row, and that a result is written to the store together
-with the rest of its pack. It does not know packs, devices or order of work.
+It promises that equal rows (in any job of the scorer) are one row, that a result is written to the store together with
+the rest of its pack, and that a row counts as not finite only once the safer scorer has had it. It does not know packs,
+devices or order of work.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ import numpy as np
 
 from kaggle_utils.inference.fingerprint import row_digest
 from kaggle_utils.inference.specs import Job, ScorerSpec
-from kaggle_utils.inference.store import ResultStore
+from kaggle_utils.inference.store import ResultStore, StoreError
 
-__all__ = ["Ledger"]
+__all__ = ["Ledger", "stored_rows"]
 
 _MISSING, _DONE, _NOT_FINITE, _FAILED = range(4)
 # A row's tokens say everything about it, so plain and swapped order of one scorer share their results.
@@ -31,6 +32,8 @@ class Ledger:
         lengths: int64 [distinct rows], in tokens.
         from_store: distinct rows that were in the store at the start.
         safer: distinct rows whose logits came from the safer scorer in this run.
+        awaiting: distinct rows whose logits are not finite and which the safer scorer has not had in this run; empty
+            where there is none.
     """
 
     def __init__(self, spec: ScorerSpec, jobs: Sequence[Job], *, store: ResultStore | None = None) -> None:
@@ -49,12 +52,18 @@ class Ledger:
         self._unsaved: dict[tuple[bytes, str], np.ndarray] = {}
         self._choices: dict[str, str] = {}
         self.safer: list[int] = []
+        self.awaiting: set[int] = set()
         self.from_store = self._load()
 
     @property
     def computed(self) -> int:
         """Distinct rows that have got finite logits since the start."""
-        return int((self._state == _DONE).sum()) - self.from_store
+        return self.finite - self.from_store
+
+    @property
+    def finite(self) -> int:
+        """Distinct rows with finite logits."""
+        return int((self._state == _DONE).sum())
 
     @property
     def duplicates(self) -> int:
@@ -76,9 +85,13 @@ class Ledger:
         self._values[index] = logits
         self._state[index] = np.where(finite, _DONE, _NOT_FINITE)
         self._unsaved.update({(self._digests[i], _VARIANT): logits[k] for k, i in enumerate(index)})
+        wrong = index[~finite].tolist()
         if safer:
             self.safer += index[finite].tolist()
-        return index[~finite].tolist()
+            self.awaiting.difference_update(index.tolist())
+        elif self.spec.safe is not None:
+            self.awaiting.update(wrong)
+        return wrong
 
     def fail(self, rows: Sequence[int], reason: str) -> None:
         """Give these rows up in this run; they are not stored, and the next run tries them again."""
@@ -86,6 +99,7 @@ class Ledger:
             if self._state[row] == _MISSING:
                 self._state[row] = _FAILED
             self._reasons[int(row)] = reason
+            self.awaiting.discard(int(row))
 
     def save(self) -> None:
         """Write what was recorded since the last call to the store, in one transaction."""
@@ -101,7 +115,7 @@ class Ledger:
     def choose(self, hardware: str, choice: str) -> str:
         """Remember a choice for such devices, in the store before anything computed by it; the first one holds."""
         if self._store is not None:
-            with contextlib.suppress(sqlite3.Error):  # a full disk: save() says so
+            with contextlib.suppress(sqlite3.Error, StoreError):  # a full disk: save() says so
                 choice = self._store.choose(hardware, choice)
         return self._choices.setdefault(hardware, choice)
 
@@ -119,7 +133,8 @@ class Ledger:
         found = []
         for row, place in enumerate(self._places[job].tolist()):
             if self._state[place] != _DONE:
-                default = "its logits are not finite" if self._state[place] == _NOT_FINITE else left
+                tried = self._state[place] == _NOT_FINITE and place not in self.awaiting
+                default = "its logits are not finite" if tried else left
                 found.append((row, self._reasons.get(place, default)))
         return found
 
@@ -140,4 +155,13 @@ class Ledger:
             if value is not None and value.shape == (self.spec.num_labels,):
                 self._values[place] = value
                 self._state[place] = _DONE if np.isfinite(value).all() else _NOT_FINITE
-        return int((self._state == _DONE).sum())
+        if self.spec.safe is not None:
+            self.awaiting.update(self.not_finite().tolist())
+        return self.finite
+
+
+def stored_rows(results: ResultStore, rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Tell which rows of token ids have finite logits in a store: bool [N]. Costs a query for 500 rows."""
+    keys = [(row_digest(row), _VARIANT) for row in rows]
+    found = results.get_many(keys)
+    return np.array([key in found and bool(np.isfinite(found[key]).all()) for key in keys], dtype=bool)

@@ -96,8 +96,8 @@ def choose_placement(
     """
     if not models or not devices:
         raise PlacementError(f"{len(models)} models on {len(devices)} devices; expected at least one of each")
-    if name not in ("auto", *PLACEMENTS):
-        raise PlacementError(f"unknown placement {name!r}; expected 'auto' or one of {', '.join(PLACEMENTS)}")
+    if problems := _named_wrongly(name, models, devices):
+        raise PlacementError("; ".join(problems))
     if name == "pipeline":
         if (placement := _pipeline(models, devices, "asked for by the caller")) is None:
             raise _no_room(models, models, devices)
@@ -115,6 +115,25 @@ def choose_placement(
             return placement
     raise PlacementError(f"placement {name!r} does not fit: {_needs(models)}; there is: {_there(devices)}. "
                          "Next: name='auto'")  # fmt: skip
+
+
+def _named_wrongly(name: str, models: Sequence[ModelNeed], devices: Sequence[DeviceRoom]) -> list[str]:
+    """What is wrong before sizes are looked at."""
+    problems = []
+    names = [model.name for model in models]
+    if len(set(names)) < len(names):
+        problems.append(f"models are called {names}; give each its own name")
+    there = f"there is {len(models)} on {', '.join(device.name for device in devices)}"
+    if name not in ("auto", *PLACEMENTS):
+        problems.append(f"unknown placement {name!r}; expected 'auto' or one of {', '.join(PLACEMENTS)}")
+    if name == "pipeline" and len(devices) < 2:
+        problems.append(f"placement 'pipeline' cuts models over at least 2 devices; {there}. Next: name='auto'")
+    if name == "model-per-device" and not 1 < len(models) <= len(devices):
+        problems.append(
+            f"placement {name!r} takes at least 2 models, and a device for each; {there}. Next: name='auto', or "
+            "'copies' for one model on several devices"
+        )
+    return problems
 
 
 def _per_device(models: Sequence[ModelNeed], devices: Sequence[DeviceRoom]) -> Placement | None:
@@ -210,4 +229,4 @@ def _there(devices: Sequence[DeviceRoom]) -> str:
 
 
 def _gib(count: float) -> str:
-    return f"{count / (1 << 30):.1f} GiB"
+    return f"{count / (1 << 30):.1f} GiB" if count >= 1 << 29 else f"{count / (1 << 20):.1f} MiB"

@@ -47,6 +47,10 @@ class DeviceTally:
     """Operations a second that the device can do at most."""
     load_seconds: float = 0.0
     """Time for building scorers."""
+    safer_rows: int = 0
+    """Rows that went through a safer path; they are among :attr:`rows`, but not in its tokens, packs and seconds."""
+    safer_seconds: float = 0.0
+    """Time for these rows."""
 
     def add(self, *, rows: int, tokens: int, seconds: float, flops_per_token: float | None) -> None:
         """Count one pack."""
@@ -56,9 +60,15 @@ class DeviceTally:
         self.seconds += seconds
         self.flops = None if self.flops is None or flops_per_token is None else self.flops + tokens * flops_per_token
 
+    def add_safer(self, *, rows: int, seconds: float) -> None:
+        """Count rows of a safer path: seconds a row there say nothing about the scorer's speed."""
+        self.rows += rows
+        self.safer_rows += rows
+        self.safer_seconds += seconds
+
     @property
     def tokens_per_second(self) -> float | None:
-        """Tokens a second while it had work."""
+        """Tokens a second while it had work, safer paths aside."""
         return self.tokens / self.seconds if self.seconds > 0 else None
 
     @property
@@ -95,12 +105,12 @@ class ProgressBars:
                 for i, label in enumerate(labels)
             }
 
-    def update(self, label: str, tally: DeviceTally, *, seconds_left: float | None) -> None:
+    def update(self, label: str, tally: DeviceTally, *, seconds_left: float | None, safer_left: int = 0) -> None:
         """Bring one device's bar up to its tally."""
         bar = self._bars.get(label)
         if bar is None:
             return
-        bar.set_postfix_str(progress_text(tally, seconds_left=seconds_left), refresh=False)
+        bar.set_postfix_str(progress_text(tally, seconds_left=seconds_left, safer_left=safer_left), refresh=False)
         bar.update(tally.rows - bar.n)
 
     def note(self, label: str, text: str) -> None:
@@ -123,17 +133,19 @@ class ProgressBars:
             bar.close()
 
 
-def progress_text(tally: DeviceTally, *, seconds_left: float | None) -> str:
+def progress_text(tally: DeviceTally, *, seconds_left: float | None, safer_left: int = 0) -> str:
     """Return the words behind a bar.
 
-    >>> progress_text(DeviceTally(rows=8, tokens=12_000, seconds=2.0), seconds_left=3725)
-    '6,000 tok/s, ETA 1:02:05'
+    >>> progress_text(DeviceTally(rows=8, tokens=12_000, seconds=2.0), seconds_left=3725, safer_left=3)
+    '6,000 tok/s, safer path: 3 left, ETA 1:02:05'
     """
     parts = []
     if tally.tokens_per_second is not None:
         parts.append(f"{tally.tokens_per_second:,.0f} tok/s")
     if tally.mfu is not None:
         parts.append(f"MFU {tally.mfu:.2f}")
+    if safer_left:
+        parts.append(f"safer path: {safer_left:,} left")
     if seconds_left is not None:
         parts.append(f"ETA {tqdm.format_interval(round(seconds_left))}")
     return ", ".join(parts)

@@ -6,7 +6,6 @@ saved pack by pack. It does not know where rows came from or how results are put
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from kaggle_utils.inference.ledger import Ledger
 from kaggle_utils.inference.pool import WorkerPool
 from kaggle_utils.inference.preparing import Preparer
 from kaggle_utils.inference.progress import DeviceTally, ProgressBars, peak_flops_of
+from kaggle_utils.inference.setbacks import Setbacks
 from kaggle_utils.inference.workers import Facts, Worker, receive
 
 __all__ = ["NoWorkersError", "RunLoop"]
@@ -27,13 +27,15 @@ __all__ = ["NoWorkersError", "RunLoop"]
 _logger = logging.getLogger(__name__)
 
 _TICK = 1.0
-_ATTEMPTS = 2
-_ERRORS_IN_A_ROW = 24
 _DEATHS_IN_A_ROW = 12
 
 
 class NoWorkersError(RuntimeError):
-    """Nobody is left who could go on."""
+    """Nobody is left who could go on with some scorers; the others are done. ``scorers`` names those given up."""
+
+    def __init__(self, lost: Mapping[str, str]) -> None:
+        self.scorers = tuple(lost)
+        super().__init__("\n".join(lost.values()))
 
 
 class RunLoop:
@@ -50,7 +52,7 @@ class RunLoop:
         pool: WorkerPool,
         *,
         deadline: Deadline,
-        max_tokens: int,
+        max_tokens: int | None,
         restarts: int,
         progress: bool,
         peak_flops: float | None = None,
@@ -60,10 +62,8 @@ class RunLoop:
         self._ledgers, self._pool, self._peak_flops = ledgers, pool, peak_flops
         self._feeder = Feeder(ledgers, deadline=deadline, max_tokens=max_tokens, speed=pool.speed)
         self._preparer = Preparer(ledgers, self._feeder, self_check=self_check)
-        self._queues = self._feeder.queues
-        self._errors = dict.fromkeys(ledgers, 0)
+        self._setbacks = Setbacks(ledgers, self._feeder, self._note)
         self._deaths_in_a_row = 0
-        self._short: set[str] = set()
         self.notes: list[str] = []
         self._workers = pool.start() if self._feeder.unfinished else []
         self._restarts = {worker.label: restarts for worker in self._workers}
@@ -72,7 +72,7 @@ class RunLoop:
         for worker in self._workers:  # packs of an earlier run that was broken off are of no interest
             worker.outstanding.clear()
             self._know_hardware(worker)
-        rows = sum(len(ledger.missing()) for ledger in ledgers.values())
+        rows = sum(len(ledger.missing()) + len(ledger.awaiting) for ledger in ledgers.values())
         self._bars = ProgressBars(list(self.tallies), rows=rows, enabled=progress)
 
     @property
@@ -84,7 +84,7 @@ class RunLoop:
         """Work until nothing can be done any more.
 
         Raises:
-            NoWorkersError: work is left, but no worker who could do it.
+            NoWorkersError: scorers had to be given up; what could be done of the others is done.
         """
         self._pool.patience = 0.0
         try:
@@ -99,7 +99,9 @@ class RunLoop:
         finally:
             self._save()
             left = self._feeder.unfinished or any(worker.outstanding for worker in self._workers)
-            self._bars.close(finished=not left)
+            self._bars.close(finished=not left and not self._setbacks.lost)
+        if self._setbacks.lost:
+            raise NoWorkersError(self._setbacks.lost)
 
     def _feed(self) -> bool:
         """Give every free worker something to do; False when nobody does anything any more."""
@@ -116,7 +118,7 @@ class RunLoop:
         unfinished = bool(self._feeder.unfinished)
         busy = any(worker.outstanding or (worker.building and unfinished) for worker in living)
         if not busy and unfinished and not self.out_of_time:
-            self._give_up(living)
+            self._setbacks.nobody_goes_on(self._workers)
         return busy
 
     # ------------------------------------------------------------------ what workers say
@@ -131,7 +133,6 @@ class RunLoop:
     def _ready(self, worker: Worker, name: str, facts: dict) -> None:
         worker.building.discard(name)
         worker.resident[name] = Facts(**facts)
-        worker.budgets.setdefault(name, min(self._feeder.budget(worker, name), facts["max_tokens"]))
         self.tallies[worker.label].load_seconds += facts["seconds"]
         self._know_hardware(worker)
         self._feeder.speed.loaded(name, facts["seconds"])
@@ -153,57 +154,46 @@ class RunLoop:
     def _done(self, worker: Worker, number: int, logits: np.ndarray, seconds: float) -> None:
         if (task := worker.outstanding.pop(number, None)) is None:
             return
-        ledger, tally = self._ledgers[task.scorer], self.tallies[worker.label]
-        wrong = ledger.record(task.rows, logits, safer=task.safe)
-        if wrong and ledger.spec.safe is not None and not task.safe:
-            self._queues[task.scorer].add_safe(wrong)
-        self._errors[task.scorer] = self._deaths_in_a_row = 0
+        wrong = self._ledgers[task.scorer].record(task.rows, logits, safer=task.safe)
+        self._deaths_in_a_row = 0
+        self._setbacks.worked(task)
         self._restarts[worker.label] = self._allowed_restarts
-        if not task.safe:
-            self._feeder.speed.scored(worker.label, task.scorer, tokens=task.tokens, seconds=seconds)
-        rows = 0 if task.safe else len(task.rows)
-        flops = worker.resident[task.scorer].flops_per_token
-        tally.add(rows=rows, tokens=task.tokens, seconds=seconds, flops_per_token=flops)
-        self._bars.update(worker.label, tally, seconds_left=self._feeder.eta(self._workers))
+        self._count(worker, task, seconds, wrong)
+        if wrong:
+            self._setbacks.not_finite(worker, task, wrong)
+        self._show(worker)
+
+    def _count(self, worker: Worker, task: PackTask, seconds: float, wrong: Sequence[int]) -> None:
+        """Rows count once they are through: those that the safer path will have, after that."""
+        tally = self.tallies[worker.label]
+        self._feeder.speed.scored(worker.label, task.scorer, tokens=task.tokens, seconds=seconds, safer=task.safe)
+        if task.safe:
+            tally.add_safer(rows=len(task.rows), seconds=seconds)
+        else:
+            put_off = sum(row in self._ledgers[task.scorer].awaiting for row in wrong)
+            flops = worker.resident[task.scorer].flops_per_token
+            tally.add(rows=len(task.rows) - put_off, tokens=task.tokens, seconds=seconds, flops_per_token=flops)
+
+    def _show(self, worker: Worker) -> None:
+        safer_left = sum(len(ledger.awaiting) for ledger in self._ledgers.values())
+        eta = self._feeder.eta(self._workers)
+        self._bars.update(worker.label, self.tallies[worker.label], seconds_left=eta, safer_left=safer_left)
 
     def _memory(self, worker: Worker, number: int) -> None:
-        if (task := worker.outstanding.pop(number, None)) is None:
-            return
-        queue = self._queues[task.scorer]
-        if len(task.rows) == 1:
-            queue.put_back([dataclasses.replace(task, refused=task.refused | {worker.label})])
-            self._note(f"{worker.label}: a row of {task.tokens:,} tokens does not fit for {task.scorer}")
-            return
-        cost = queue.cost(task, padded=worker.resident[task.scorer].padded)
-        budget = self._feeder.budget(worker, task.scorer)
-        if cost > budget and worker.label in self._short:  # it was on its way when memory ran out
-            queue.put_back([task])
-            return
-        self._short.add(worker.label)
-        worker.budgets[task.scorer] = max(1, min(budget, cost // 2))
-        self._note(f"{worker.label}: out of memory with {cost:,} tokens for {task.scorer}, going on with {cost // 2:,}")
-        queue.put_back(queue.halves(task))
+        if (task := worker.outstanding.pop(number, None)) is not None:
+            self._setbacks.memory(worker, task)
 
     def _error(self, worker: Worker, number: int, text: str) -> None:
-        if (task := worker.outstanding.pop(number, None)) is None:
-            return
-        self._errors[task.scorer] += 1
-        _logger.warning("%s: a pack of %d rows for %s failed: %s", worker.label, len(task.rows), task.scorer, text)
-        if self._errors[task.scorer] >= _ERRORS_IN_A_ROW:
-            times = f"failed {_ERRORS_IN_A_ROW} times in a row"
-            raise NoWorkersError(f"scorer {task.scorer!r} {times}; the last time: {text}")
-        self._again(task, f"failed: {text}")
+        if (task := worker.outstanding.pop(number, None)) is not None:
+            self._setbacks.error(worker, task, text)
 
     def _dead(self, worker: Worker, reason: str) -> None:
         worker.dead = reason
         self._preparer.died(worker)
         self._note(f"{worker.label} is lost: {reason}; its {len(worker.outstanding)} packs go back to the queue")
         self._deaths_in_a_row += 1
-        for task in reversed(worker.outstanding.values()):
-            if len(worker.outstanding) > 1:  # innocent, perhaps
-                self._queues[task.scorer].put_back([dataclasses.replace(task, attempts=max(1, task.attempts))])
-            elif self._again(task, f"failed: the worker was lost with it {_ATTEMPTS} times ({reason})"):
-                self._restarts[worker.label] = self._allowed_restarts
+        if self._setbacks.worker_died(list(worker.outstanding.values()), reason):
+            self._restarts[worker.label] = self._allowed_restarts
         worker.outstanding.clear()
         index = self._workers.index(worker)
         worker.close(seconds=0)
@@ -218,41 +208,6 @@ class RunLoop:
             one = peak_flops_of(facts.hardware)
             found = one and one * len(worker.device.split(","))  # a scorer may span several devices
             self.tallies[worker.label].peak_flops = self._peak_flops or found
-
-    # ------------------------------------------------------------------ when things go wrong
-
-    def _again(self, task: PackTask, reason: str) -> bool:
-        """Queue a failed pack again, after some attempts in halves, so that one bad row takes no others along.
-
-        Returns whether that came closer to the row that is to blame.
-        """
-        queue = self._queues[task.scorer]
-        task = dataclasses.replace(task, attempts=task.attempts + 1)
-        if task.attempts < _ATTEMPTS:
-            queue.put_back([task])
-            return False
-        if len(task.rows) > 1:
-            queue.put_back([dataclasses.replace(half, attempts=_ATTEMPTS - 1) for half in queue.halves(task)])
-        else:
-            self._ledgers[task.scorer].fail(task.rows, reason)
-        return True
-
-    def _give_up(self, living: Sequence[Worker]) -> None:
-        """Nobody does anything, but something waits: rows that fit nowhere are given up, anything else is an error."""
-        for name, queue in self._queues.items():
-            tasks = queue.drain()
-            queue.put_back([task for task in tasks if not task.refused])
-            for task in tasks:
-                if task.refused:
-                    self._ledgers[name].fail(task.rows, "does not fit into the memory of any device")
-        names = self._feeder.unfinished
-        if names:
-            unbuilt = ["; ".join(f"{name}: {text}" for name, text in w.cannot.items()) for w in self._workers]
-            reasons = [f"{w.label}: {w.dead or text}" for w, text in zip(self._workers, unbuilt, strict=True)]
-            raise NoWorkersError(
-                f"no worker is left for {', '.join(names)} ({len(living)} of {len(self._workers)} alive):\n"
-                + "\n".join(f"  - {reason}" for reason in reasons)
-            )
 
     def _save(self) -> None:
         try:

@@ -8,17 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["SpeedBook"]
+__all__ = ["SpeedBook", "safer_path"]
 
 _NEWEST = 0.3  # weight of the newest pack, so that a first pack with its warm-up is soon forgotten
 _CAUTION = 1.1
+
+
+def safer_path(scorer: str) -> str:
+    """Name under which the slower scorer for a scorer's difficult rows is measured; a speed of its own.
+
+    >>> safer_path("judge")
+    'judge, safer path'
+    """
+    return f"{scorer}, safer path"
 
 
 class SpeedBook:
     """Seconds a token by worker and scorer.
 
     Attributes:
-        slowest_pack: seconds that the slowest pack so far took.
+        slowest_pack: seconds that the slowest pack so far took, those of safer paths aside.
     """
 
     def __init__(self) -> None:
@@ -26,12 +35,15 @@ class SpeedBook:
         self._pace: dict[tuple[str, str], float] = {}
         self._load: dict[str, float] = {}
 
-    def scored(self, worker: str, scorer: str, *, tokens: int, seconds: float) -> None:
-        """Note that a pack of ``tokens`` took ``seconds``."""
+    def scored(self, worker: str, scorer: str, *, tokens: int, seconds: float, safer: bool = False) -> None:
+        """Note that a pack of ``tokens`` took ``seconds``, by the scorer itself or on its safer path."""
+        if safer:
+            scorer = safer_path(scorer)
+        else:
+            self.slowest_pack = max(self.slowest_pack, seconds)
         pace = seconds / max(1, tokens)
         last = self._pace.get((worker, scorer))
         self._pace[worker, scorer] = pace if last is None else last + _NEWEST * (pace - last)
-        self.slowest_pack = max(self.slowest_pack, seconds)
 
     def loaded(self, scorer: str, seconds: float) -> None:
         """Note that building a scorer took ``seconds``."""

@@ -8,6 +8,7 @@ since a choice decides the arithmetic. A power cut (not a kill) may cost the new
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sqlite3
@@ -31,11 +32,13 @@ CREATE TABLE IF NOT EXISTS choices (
     run INTEGER NOT NULL REFERENCES runs(id), name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (run, name)
 ) WITHOUT ROWID;
 """
-# A finite result is never replaced: the first stays, so that a file read twice reads the same.
+# A finite result is never replaced: the first stays, so that a file read twice reads the same. One that was damaged (of
+# another length) is.
 _PUT = """
 INSERT INTO results (run, variant, digest, value, finite) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (run, variant, digest)
-DO UPDATE SET value = excluded.value, finite = excluded.finite WHERE results.finite = 0
+DO UPDATE SET value = excluded.value, finite = excluded.finite
+WHERE results.finite = 0 OR length(results.value) <> length(excluded.value)
 """
 _CHUNK = 500  # older SQLite allows 999 parameters a statement
 
@@ -63,27 +66,30 @@ class ResultStore:
             raise ValueError("a result store needs a fingerprint; make one with inference.fingerprint.run_fingerprint")
         self.path = Path(path)
         self.fingerprint = fingerprint
-        try:
+        with self._usable():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(self.path, timeout=60, isolation_level=None)
             self._run = self._open_run()
-        except (sqlite3.Error, OSError) as error:
-            raise StoreError(
-                f"{self.path} cannot be used as a result store: {type(error).__name__}: {error}; it should be a SQLite "
-                "file written by ResultStore, in a folder that can be written to: delete it or choose another path"
-            ) from error
 
     def get_many(self, keys: Iterable[_Key]) -> dict[_Key, np.ndarray]:
-        """Return those of ``keys`` that are there: (digest, variant) -> float32 [labels], perhaps not finite."""
+        """Return those of ``keys`` that are there: (digest, variant) -> float32 [labels], perhaps not finite.
+
+        A value that is no array of float32 is left out, with a warning, as if it were not there.
+
+        Raises:
+            StoreError: the file is damaged.
+        """
         found: dict[_Key, np.ndarray] = {}
+        damaged = 0
         for variant, digests in _by_variant(keys).items():
             for part in _chunks(digests):
-                marks = ",".join("?" * len(part))
-                rows = self._connection.execute(
-                    f"SELECT digest, value FROM results WHERE run = ? AND variant = ? AND digest IN ({marks})",
-                    (self._run, variant, *part),
-                )
-                found.update({(bytes(d), variant): np.frombuffer(v, dtype="<f4").copy() for d, v in rows})
+                for digest, value in self._select(variant, part):
+                    if isinstance(value, bytes) and len(value) % 4 == 0:
+                        found[bytes(digest), variant] = np.frombuffer(value, dtype="<f4").copy()
+                    else:
+                        damaged += 1
+        if damaged:
+            _logger.warning("%s: %d results are damaged and will be computed again", self.path, damaged)
         return found
 
     def missing(self, keys: Iterable[_Key]) -> list[_Key]:
@@ -109,10 +115,15 @@ class ResultStore:
         self._connection.execute("COMMIT")
 
     def choice(self, name: str) -> str | None:
-        """Return what this run chose under ``name``; None where it has not chosen."""
-        row = self._connection.execute(
-            "SELECT value FROM choices WHERE run = ? AND name = ?", (self._run, name)
-        ).fetchone()
+        """Return what this run chose under ``name``; None where it has not chosen.
+
+        Raises:
+            StoreError: the file is damaged.
+        """
+        with self._usable():
+            row = self._connection.execute(
+                "SELECT value FROM choices WHERE run = ? AND name = ?", (self._run, name)
+            ).fetchone()
         return row[0] if row else None
 
     def choose(self, name: str, value: str) -> str:
@@ -125,11 +136,13 @@ class ResultStore:
 
     def __len__(self) -> int:
         """Results of this run."""
-        return self._connection.execute("SELECT COUNT(*) FROM results WHERE run = ?", (self._run,)).fetchone()[0]
+        with self._usable():
+            return self._connection.execute("SELECT COUNT(*) FROM results WHERE run = ?", (self._run,)).fetchone()[0]
 
     def fingerprints(self) -> list[str]:
         """Fingerprints of all runs in the file, oldest first."""
-        return [row[0] for row in self._connection.execute("SELECT fingerprint FROM runs ORDER BY id")]
+        with self._usable():
+            return [row[0] for row in self._connection.execute("SELECT fingerprint FROM runs ORDER BY id")]
 
     def close(self) -> None:
         """Close the file; calling it twice does no harm."""
@@ -140,6 +153,25 @@ class ResultStore:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _select(self, variant: str, digests: list[bytes]) -> list[tuple[bytes, bytes]]:
+        marks = ",".join("?" * len(digests))
+        with self._usable():
+            return self._connection.execute(
+                f"SELECT digest, value FROM results WHERE run = ? AND variant = ? AND digest IN ({marks})",
+                (self._run, variant, *digests),
+            ).fetchall()
+
+    @contextlib.contextmanager
+    def _usable(self) -> Iterator[None]:
+        """Say what to do about a file that SQLite cannot use."""
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(
+                f"{self.path} cannot be used as a result store: {type(error).__name__}: {error}; it should be a SQLite "
+                "file written by ResultStore, in a folder that can be written to: delete it or choose another path"
+            ) from error
 
     def _open_run(self) -> int:
         # WAL lets readers go on while one writes; some network drives refuse it, and then the old journal stays.

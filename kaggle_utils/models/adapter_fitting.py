@@ -6,6 +6,7 @@ rounding them again loses most of the update (peft issue 2321), so those are exp
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -35,9 +36,10 @@ def apply_adapter(
         uncovered: parameters that the base checkpoint did not fill, so that the adapter must.
 
     Raises:
-        CheckpointError: tensors that fit nowhere, layers that are left empty, shapes that differ: all at once.
+        CheckpointError: tensors that fit nowhere, layers that are left empty, shapes that differ: all at once; or
+            merged weights that are not finite.
     """
-    problems = _module_problems(model, adapter, uncovered)
+    problems = _module_problems(model, adapter, uncovered) + _empty_layers(model, adapter)
     if not adapter.lora:
         problems.append("it holds no lora_ tensors")
     if problems:
@@ -51,11 +53,35 @@ def apply_adapter(
             parameters[name].copy_(tensor)
         wrapped = _with_lora(model, adapter)
         if merge:
-            return wrapped.merge_and_unload(safe_merge=True).eval().requires_grad_(False)
+            return _merged(wrapped, adapter, dtype)
     for name, parameter in model.named_parameters():
         if ".lora_" in name:
             parameter.data = parameter.data.to(dtype)
     return wrapped.get_base_model().eval().requires_grad_(False)
+
+
+def _merged(wrapped: Any, adapter: Adapter, dtype: torch.dtype) -> torch.nn.Module:
+    try:
+        return wrapped.merge_and_unload(safe_merge=True).eval().requires_grad_(False)
+    except ValueError as error:  # peft looks at every merged weight
+        advice = f"the base weights are damaged, or alpha is wrong, or their sum is too large for {dtype}"
+        raise CheckpointError(adapter.source, [f"it cannot be merged: {error}", advice]) from error
+
+
+def _empty_layers(model: torch.nn.Module, adapter: Adapter) -> list[str]:
+    """Layers like those that the adapter fills, which it leaves as they are; its settings do not say that it may."""
+    filled = set(adapter.layers)
+    empty = [
+        name
+        for name, _ in model.named_modules()
+        if name not in filled and any(re.fullmatch(pattern, name) for pattern in adapter.required)
+    ]
+    if not empty:
+        return []
+    return [
+        f"{len(empty)} layers are not in it, while their like in other layers are: {listed(empty)}",
+        "take a whole copy of it, or give LoraSettings(layers=(...)) where it was trained on some layers only",
+    ]
 
 
 def _module_problems(model: torch.nn.Module, adapter: Adapter, uncovered: Sequence[str]) -> list[str]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,40 +19,18 @@ from typing import TYPE_CHECKING, Any
 from kaggle_utils._optional import require
 from kaggle_utils.models.adapter_keys import AdapterKeyError, lies_in, listed, split_adapter_keys
 from kaggle_utils.models.checkpoint import CheckpointError
+from kaggle_utils.models.raw_lora import LoraSettings, guessed_config, required_layers
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Adapter", "LoraSettings", "read_adapter"]
+__all__ = ["Adapter", "read_adapter"]
 
 _CONFIG = "adapter_config.json"
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 _NESTED = ("state_dict", "model_state_dict", "model")
 _HEADS = ("score", "classifier", "pooler")
 _NEEDED = f"an adapter is a folder with {_CONFIG} and {_WEIGHTS[0]}, or a .safetensors, .bin, .pth or .pt file"
-
-
-@dataclass(frozen=True)
-class LoraSettings:
-    """What a raw state dict does not say about its own LoRA."""
-
-    alpha: float
-    """Scale: the update is ``alpha / r`` times B A. No tensor tells it, and a wrong one loads without a complaint."""
-    r: int | None = None
-    """Rank. None: read from the shapes."""
-    target_modules: tuple[str, ...] | None = None
-    """Ends of layer names, such as ``("q_proj", "v_proj")``; each layer so named must be in the file. None: the layers
-    that are in the file."""
-    use_rslora: bool = False
-    """The scale is ``alpha / sqrt(r)`` instead."""
-
-    def __post_init__(self) -> None:
-        if not self.alpha > 0:
-            raise ValueError(f"alpha is {self.alpha}, expected a positive number")
-        if self.r is not None and self.r < 1:
-            raise ValueError(f"r is {self.r}, expected at least 1, or None to read it from the shapes")
-        if isinstance(self.target_modules, str):
-            raise ValueError(f"target_modules is the text {self.target_modules!r}, expected a tuple of names")
 
 
 @dataclass(frozen=True)
@@ -70,6 +47,8 @@ class Adapter:
     """Whole parameters that it brings, by name: the score head above all."""
     saved_modules: tuple[str, ...]
     """Modules that its settings say it brings."""
+    required: tuple[str, ...] = ()
+    """Regular expressions for names of layers that must all be in it, where its settings do not name them."""
 
     @property
     def rank(self) -> int:
@@ -107,7 +86,8 @@ def read_adapter(path: str | os.PathLike[str], *, settings: LoraSettings | Mappi
 
     Raises:
         FileNotFoundError: nothing there.
-        CheckpointError: not an adapter, or one that is none of LoRA, or settings that do not fit: all problems at once.
+        CheckpointError: not an adapter, or one that is none of LoRA, or settings that do not fit, or numbers that are
+            not finite: all problems at once.
         ValueError: settings missing or not wanted.
     """
     source = Path(path).expanduser()
@@ -127,15 +107,33 @@ def read_adapter(path: str | os.PathLike[str], *, settings: LoraSettings | Mappi
         raise CheckpointError(source, error.problems) from None
     if config_file is not None:
         config, saved = _peft_config(config_file)
+        required: tuple[str, ...] = ()
     else:
-        config, saved = _guessed_config(source, lora, settings), ()
-    adapter = Adapter(source, config, lora, modules, saved)
-    foreign = [name for name in modules if name.split(".")[0] not in (*_HEADS, *saved) and not lies_in(name, saved)]
-    if foreign:
-        problem = f"{len(foreign)} tensors belong to the base model, not to an adapter: {listed(foreign)}"
-        advice = "save only the lora_ and score tensors, or give the folder as the model"
-        raise CheckpointError(source, [problem, advice])
+        config, saved = guessed_config(source, lora, settings), ()
+        required = required_layers(lora, settings)
+    adapter = Adapter(source, config, lora, modules, saved, required)
+    if problems := _content_problems(adapter):
+        raise CheckpointError(source, problems)
     return adapter
+
+
+def _content_problems(adapter: Adapter) -> list[str]:
+    """Tensors that no adapter has, and numbers that are not finite."""
+    problems, saved = [], adapter.saved_modules
+    foreign = [n for n in adapter.modules if n.split(".")[0] not in (*_HEADS, *saved) and not lies_in(n, saved)]
+    if foreign:
+        problems.append(f"{len(foreign)} tensors belong to the base model, not to an adapter: {listed(foreign)}")
+        if (bias := getattr(adapter.config, "bias", "none")) != "none":
+            why = f"its settings say bias={bias!r}: biases of the base model were trained too, and are not loaded; "
+            problems.append(why + "merge it by peft where it was trained, and give the merged folder as the model")
+        else:
+            problems.append("save only the lora_ and score tensors, or give the folder as the model")
+    tensors = {**adapter.lora, **adapter.modules}
+    damaged = [name for name, t in tensors.items() if t.is_floating_point() and not t.float().isfinite().all()]
+    if damaged:
+        problems.append(f"{len(damaged)} tensors hold numbers that are not finite: {listed(damaged)}")
+        problems.append("copy it again, or take an earlier state of its training")
+    return problems
 
 
 def _files_of(source: Path) -> tuple[Path, Path | None]:
@@ -190,34 +188,3 @@ def _peft_config(file: Path) -> tuple[Any, tuple[str, ...]]:
     saved = tuple(config.modules_to_save or ())
     # Saved modules are filled here, not by peft, whose wrapper would hide the score head from the packed classifier.
     return replace(config, modules_to_save=None, task_type=None, inference_mode=True), saved
-
-
-def _guessed_config(source: Path, lora: Mapping[str, torch.Tensor], settings: LoraSettings | None) -> Any:
-    """The settings of a raw state dict: alpha as given, the rest from shapes and names."""
-    if settings is None:
-        raise ValueError(
-            f"{source} is a bare state dict: it does not say its alpha, and a wrong one would load without complaint; "
-            f"give settings=LoraSettings(alpha=...) as it was trained, or put its {_CONFIG} beside it"
-        )
-    ranks = {name.partition(".lora_")[0]: t.shape[0] for name, t in lora.items() if name.endswith(".lora_A.weight")}
-    problems = []
-    if not ranks:
-        problems.append("it holds no lora_A tensors")
-    kinds = {re.sub(r".*\.(lora_\w+).*", r"\1", name) for name in lora} - {"lora_A", "lora_B"}
-    if kinds:
-        problems.append(f"it holds {', '.join(sorted(kinds))} tensors, which need an {_CONFIG} beside it")
-    wrong = [f"{layer} has {rank}" for layer, rank in ranks.items() if settings.r not in (None, rank)]
-    if wrong:
-        problems.append(f"r is given as {settings.r}, but the rank of {listed(wrong)}")
-    if problems:
-        raise CheckpointError(source, problems)
-    base = settings.r or max(ranks.values())
-    others = {f"^{re.escape(layer)}$": rank for layer, rank in ranks.items() if rank != base}
-    return require("peft", extra="llm").LoraConfig(
-        r=base,
-        lora_alpha=settings.alpha,
-        target_modules=list(settings.target_modules or sorted(ranks)),
-        rank_pattern=others,
-        use_rslora=settings.use_rslora,
-        inference_mode=True,
-    )

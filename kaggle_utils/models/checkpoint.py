@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Checkpoint", "CheckpointError", "check_loaded_keys", "companion_files", "open_checkpoint"]
+__all__ = ["Checkpoint", "CheckpointError", "check_loaded_keys", "companion_files", "has_tokenizer", "open_checkpoint"]
 
 _NEEDED = "a model folder holds config.json, tokenizer files and model*.safetensors (or pytorch_model*.bin)"
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spm.model", "vocab.json", "vocab.txt", "tekken.json")
@@ -56,8 +56,12 @@ class Checkpoint:
         return hashlib.sha256((self.folder / "config.json").read_bytes()).hexdigest()
 
 
-def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+def open_checkpoint(path: str | os.PathLike[str], *, tokenizer: bool = True) -> Checkpoint:
     """Check the folder at ``path`` and return what is in it.
+
+    Args:
+        path: a local folder.
+        tokenizer: its files have to be there; False where it comes from elsewhere.
 
     Raises:
         FileNotFoundError: nothing there; the message lists what lies in the nearest folder that exists.
@@ -68,7 +72,7 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         raise FileNotFoundError(_missing_folder(path, folder))
     problems: list[str] = []
     config = _read_config(folder, problems)
-    if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
+    if tokenizer and not has_tokenizer(folder):
         problems.append(f"no tokenizer: expected one of {', '.join(_TOKENIZER_FILES)}")
     weights = _find_weights(folder, problems)
     problems += [problem for file in weights if (problem := _damage(file))]
@@ -76,6 +80,11 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         problems.append(f"there is: {_listing(folder)}; {_NEEDED}")
         raise CheckpointError(folder, problems)
     return Checkpoint(folder, config, tuple(weights))
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Tell whether a tokenizer lies in the folder."""
+    return any((folder / name).is_file() for name in _TOKENIZER_FILES)
 
 
 def companion_files(names: Sequence[str]) -> list[str]:
@@ -159,7 +168,10 @@ def _read_config(folder: Path, problems: list[str]) -> Mapping[str, Any]:
     file = folder / "config.json"
     if not file.is_file():
         adapter = (folder / "adapter_config.json").is_file()
-        hint = ": this is a LoRA adapter; load its base model first, then the adapter with peft" if adapter else ""
+        hint = (
+            ": this is a LoRA adapter; give the folder of its base model here, and this one as adapter= of "
+            "load_sequence_classifier or folder_judge (or put it onto a causal model with peft)"
+        ) * adapter
         problems.append(f"no config.json{hint}")
         return {}
     try:

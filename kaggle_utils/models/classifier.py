@@ -12,12 +12,13 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kaggle_utils._optional import require
 from kaggle_utils.models.adapter_fitting import apply_adapter
-from kaggle_utils.models.adapters import Adapter, LoraSettings, read_adapter
-from kaggle_utils.models.checkpoint import Checkpoint, open_checkpoint
+from kaggle_utils.models.adapters import Adapter, read_adapter
+from kaggle_utils.models.checkpoint import Checkpoint, has_tokenizer, open_checkpoint
 from kaggle_utils.models.classifier_weights import PACKED, check_computable, empty_classifier, read_weights
 from kaggle_utils.models.load_options import LOADING_LOCK, agreed_scheme
 from kaggle_utils.models.loading import load_tokenizer
@@ -26,6 +27,7 @@ from kaggle_utils.models.pipeline import split_layers, stage_devices, stage_map
 from kaggle_utils.models.placement import plan_placement, read_config
 from kaggle_utils.models.precision import choose_dtype
 from kaggle_utils.models.quantization import check_name
+from kaggle_utils.models.raw_lora import LoraSettings
 
 if TYPE_CHECKING:
     import torch
@@ -42,8 +44,8 @@ class LoadedClassifier:
 
     model: PreTrainedModel
     """In ``eval`` mode, of transformers' own class."""
-    tokenizer: PreTrainedTokenizerBase
-    """With a pad token."""
+    tokenizer: PreTrainedTokenizerBase | None
+    """With a pad token. None where the folder has no tokenizer and none was given."""
     device: str
     """Where it lies, as torch calls it; the devices of a pipeline with commas between them."""
     dtype: torch.dtype
@@ -55,6 +57,7 @@ class LoadedClassifier:
 def load_sequence_classifier(
     path: str | os.PathLike[str],
     *,
+    tokenizer: str | os.PathLike[str] | None = None,
     num_labels: int | None = None,
     quantization: str = "none",
     adapter: str | os.PathLike[str] | Adapter | None = None,
@@ -69,6 +72,8 @@ def load_sequence_classifier(
     Args:
         path: a local folder: Gemma-2, Llama, Mistral, Qwen2, Qwen3, BERT, DeBERTa-v2 or -v3 (others load as far as
             transformers knows them). Without a trained score head, ``adapter`` has to bring one.
+        tokenizer: the folder of its tokenizer. None: ``path`` itself, or none where nothing of it lies there, as in
+            many folders of trainers; rows of token ids are scored without it.
         num_labels: outputs of the head. None: as the adapter's head or else the folder's settings say.
         quantization: ``"none"``, ``"int8"``, ``"nf4"`` or ``"fp4"``; the heads stay as they are.
         adapter: a peft folder, a raw LoRA state dict, or what :func:`~kaggle_utils.models.adapters.read_adapter` gave.
@@ -89,7 +94,8 @@ def load_sequence_classifier(
     """
     check_name(quantization)
     places = _places(device)
-    checkpoint = open_checkpoint(path)
+    checkpoint = open_checkpoint(path, tokenizer=False)
+    words = _tokenizer_folder(checkpoint, tokenizer)
     scheme = agreed_scheme(checkpoint, quantization)
     update = adapter if isinstance(adapter, Adapter) or adapter is None else read_adapter(adapter, settings=lora)
     if lora is not None and (adapter is None or update is adapter):
@@ -119,12 +125,30 @@ def load_sequence_classifier(
         if len(places) > 1:
             starts = split_layers(model, places)
             notes.append(f"cut into {len(places)} stages, which begin at layers {starts}")
-        tokenizer = load_tokenizer(checkpoint.folder)
-    notes += _agree_on_padding(model, tokenizer)
+        reader = load_tokenizer(words) if words is not None else None
+    if reader is None:
+        notes.append("no tokenizer lies in the folder; tokenizer= names another one")
+    notes += _agree_on_padding(model, reader)
     for note in notes:
         _logger.info("%s: %s", path, note)
     _logger.info("%s: loaded in %.1f s", path, time.monotonic() - started)
-    return LoadedClassifier(model.eval(), tokenizer, ",".join(places), chosen, notes)
+    return LoadedClassifier(model.eval(), reader, ",".join(places), chosen, notes)
+
+
+def _tokenizer_folder(checkpoint: Checkpoint, given: str | os.PathLike[str] | None) -> Path | None:
+    """Where the tokenizer lies, looked at before gigabytes are read."""
+    if given is None:
+        return checkpoint.folder if has_tokenizer(checkpoint.folder) else None
+    folder = Path(given).expanduser()
+    if not folder.is_dir() or not has_tokenizer(folder):
+        there = (
+            ", ".join(sorted(p.name for p in folder.iterdir())[:20]) or "nothing" if folder.is_dir() else "no folder"
+        )
+        raise FileNotFoundError(
+            f"no tokenizer at {str(given)!r}, expected a folder with tokenizer.json or the like; there is: {there}. "
+            "Give the folder of the model that this one was trained from"
+        )
+    return folder
 
 
 def _places(device: Any) -> list[str]:
@@ -169,13 +193,17 @@ def _labels(checkpoint: Checkpoint, wanted: int | None, adapter: Adapter | None)
 
 
 def _agree_on_padding(model: Any, tokenizer: Any) -> list[str]:
-    """Give tokenizer and model one pad token that has an embedding; returns notes.
+    """Give tokenizer (if there is one) and model one pad token that has an embedding; returns notes.
 
     Rows are pooled by their length, so the pad token's meaning does not matter, only that it can be looked up.
     """
     rows = model.get_input_embeddings().weight.shape[0]
     usable = lambda i: isinstance(i, int) and 0 <= i < rows  # noqa: E731
     notes = []
+    if tokenizer is None:
+        ids = [model.config.pad_token_id, model.config.eos_token_id, model.config.bos_token_id, 0]
+        model.config.pad_token_id = next(i for i in ids if usable(i))
+        return notes
     if not usable(tokenizer.pad_token_id):
         ids = [model.config.pad_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id, tokenizer.bos_token_id, 0]
         pad = next(i for i in ids if usable(i))

@@ -6,14 +6,13 @@ are read what bitsandbytes could not compute. It knows nothing of adapters but w
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kaggle_utils._optional import require
 from kaggle_utils.models.adapters import Adapter
 from kaggle_utils.models.checkpoint import Checkpoint, CheckpointError, check_loaded_keys
-from kaggle_utils.models.load_options import OFFLINE, dtype_argument
+from kaggle_utils.models.load_options import OFFLINE, UNREADABLE, dtype_argument, unreadable
 from kaggle_utils.models.quantization import check_bitsandbytes, quantization_config, unfit_layers
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ PACKED = ("int8", "nf4", "fp4")
 """Schemes of bitsandbytes."""
 
 _HEADS = ["score", "classifier", "pooler"]  # small, and what adapters bring: never quantised
+_LAST_OF_HEADS = ("score.weight", "classifier.weight", "classifier.out_proj.weight")
 # Heads of the tasks that base models were trained on; a classifier has no use for them.
 _OTHER_HEADS = ("lm_head.", "cls.", "lm_predictions.", "mask_predictions.")
 
@@ -66,20 +66,40 @@ def read_weights(
             checkpoint.folder, config=config, device_map=placement, use_safetensors=checkpoint.safetensors,
             weights_only=True, output_loading_info=True, **options,
         )  # fmt: skip
-    except (pickle.UnpicklingError, OSError) as error:
-        if checkpoint.safetensors:
+    except UNREADABLE as error:
+        # Shapes that differ are an error of transformers where the folder is quantised, and a report elsewhere.
+        if "mismatched_sizes" in str(error) and (problems := _head_problems(_head_shapes(checkpoint), config)):
+            raise CheckpointError(checkpoint.folder, problems) from error
+        if (problem := unreadable(checkpoint, error)) is None:
             raise
-        names = ", ".join(file.name for file in checkpoint.weight_files)
-        reason = f"{names} cannot be read as plain tensors, and pickled objects are refused: {error}"
-        raise CheckpointError(checkpoint.folder, [reason, "use a safetensors copy of this model"]) from error
+        raise problem from error
     if len(set(map(str, (getattr(model, "hf_device_map", None) or {}).values()))) > 1:
         # Hooks that move tensors at every module; a pipeline does that itself, once a stage (``models.pipeline``).
         require("accelerate", extra="llm").hooks.remove_hook_from_submodules(model)
-    return model, _check_keys(checkpoint, info, adapter, notes)
+    return model, _check_keys(checkpoint, config, info, adapter, notes)
+
+
+def _head_shapes(checkpoint: Checkpoint) -> dict[str, Sequence[int]]:
+    """Shapes of the heads in the files, from the headers of safetensors; none for other files."""
+    safe_open, shapes = require("safetensors", extra="llm").safe_open, {}
+    for file in checkpoint.weight_files if checkpoint.safetensors else ():
+        with safe_open(file, framework="pt") as content:
+            shapes |= {name: content.get_slice(name).get_shape() for name in content.keys() if _is_head(name)}  # noqa: SIM118
+    return shapes
+
+
+def _head_problems(shapes: Mapping[str, Sequence[int]], config: Any) -> list[str]:
+    """Heads of another number of outputs than asked for."""
+    return [
+        f"the head has {shape[0]} outputs ({name}), num_labels={config.num_labels}; give num_labels={shape[0]}, or a "
+        f"folder or an adapter= whose head has {config.num_labels}"
+        for name, shape in shapes.items()
+        if name.endswith(_LAST_OF_HEADS) and shape[0] != config.num_labels
+    ]
 
 
 def _check_keys(
-    checkpoint: Checkpoint, info: Mapping[str, Any], adapter: Adapter | None, notes: list[str]
+    checkpoint: Checkpoint, config: Any, info: Mapping[str, Any], adapter: Adapter | None, notes: list[str]
 ) -> list[str]:
     """Raise for weights left over or left empty, except what the adapter brings; returns that."""
     brought = set(adapter.modules) if adapter is not None else set()
@@ -96,6 +116,9 @@ def _check_keys(
     try:
         check_loaded_keys(checkpoint.folder, filtered)
     except CheckpointError as error:
+        mismatched = {k[0]: k[1] for k in filtered["mismatched_keys"] if isinstance(k, tuple)}
+        if problems := _head_problems(mismatched, config):
+            raise CheckpointError(checkpoint.folder, [*error.problems, *problems]) from None
         heads = sorted(key for key in map(name, filtered["missing_keys"]) if _is_head(key))
         if not heads:
             raise

@@ -9,14 +9,20 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from kaggle_utils._optional import require
-from kaggle_utils.models.checkpoint import Checkpoint, CheckpointError, check_loaded_keys, open_checkpoint
-from kaggle_utils.models.load_options import LOADING_LOCK, OFFLINE, agreed_scheme, dtype_argument
+from kaggle_utils.models.checkpoint import Checkpoint, check_loaded_keys, open_checkpoint
+from kaggle_utils.models.load_options import (
+    LOADING_LOCK,
+    OFFLINE,
+    UNREADABLE,
+    agreed_scheme,
+    dtype_argument,
+    unreadable,
+)
 from kaggle_utils.models.placement import empty_model, plan_placement, read_config
 from kaggle_utils.models.precision import choose_dtype
 from kaggle_utils.models.quantization import (
@@ -115,13 +121,10 @@ def _from_pretrained(checkpoint: Checkpoint, config: Any, placement: Any, dtype:
             output_loading_info=True,
             **options,
         )
-    except (pickle.UnpicklingError, OSError) as error:
-        if checkpoint.safetensors:
+    except UNREADABLE as error:
+        if (problem := unreadable(checkpoint, error)) is None:
             raise
-        names = ", ".join(path.name for path in checkpoint.weight_files)
-        reason = f"{names} cannot be read as plain tensors, and pickled objects are refused: {error}"
-        advice = "use a safetensors copy of this model, or convert it where you trust its maker"
-        raise CheckpointError(checkpoint.folder, [reason, advice]) from error
+        raise problem from error
     tied = list(getattr(model, "_tied_weights_keys", None) or ()) if config.tie_word_embeddings else []
     check_loaded_keys(checkpoint.folder, info, tied=tied)
     _warn_of_offloading(checkpoint, model)

@@ -8,6 +8,7 @@ that is the engine's work (``kaggle_utils.inference.engine``).
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ from kaggle_utils.models.attention import PATHS, AttentionPath, choose_attention
 from kaggle_utils.models.block_mask import BLOCK, document_block_mask
 from kaggle_utils.models.compiling import COMPILED, PLAIN, choose_by_measuring, is_compiler_error
 from kaggle_utils.models.last_layer import pool_in_last_layer, pool_size
+from kaggle_utils.models.pack_limits import check_family, check_pack, longest_row
+from kaggle_utils.models.packed_deberta import pack_deberta, packable
 from kaggle_utils.models.row_check import check_rows, rounding_limit
 from kaggle_utils.models.shapes import model_shapes
 
@@ -66,6 +69,9 @@ class PackedClassifier:
             compile: True, False, or "auto": not compiled until :meth:`tune` finds that it pays. Compiled layers round
                 differently (a last digit), so name it where two runs must be equal to the byte; the engine remembers
                 what "auto" chose in its store.
+
+        Raises:
+            ValueError: a family that is built otherwise; the message names those that serve.
         """
         torch = require("torch", extra="llm")
         if compile not in (True, False, "auto"):
@@ -84,6 +90,9 @@ class PackedClassifier:
         self.notes: list[str] = []
         self._window = getattr(model.config, "sliding_window", None)
         self._masked = best.name == "masked"
+        check_family(model, masked=self._masked)
+        self._longest = longest_row(model)
+        self._unpads = self._masked and packable(model)
         self._pools = best.packed and pool_in_last_layer(model)
         self._choice = None if compile == "auto" else COMPILED if compile else PLAIN
         self._checked = False
@@ -111,7 +120,9 @@ class PackedClassifier:
             self.model.model.config._attn_implementation = self.path.implementation
         for layer in self.layers:
             layer._compiled_call_impl = None
-        if self.compiled:
+        if self._unpads:
+            pack_deberta(self.model, compile=self.compiled)
+        elif self.compiled:
             try:
                 self._compile()
             except Exception as error:  # such as a Python that is too new for this torch
@@ -161,14 +172,7 @@ class PackedClassifier:
 
         Launch the next pack before collecting this one, and the device never waits for the host.
         """
-        empty = [i for i, row in enumerate(rows) if not len(row)]
-        if empty or not len(rows):
-            raise ValueError(f"rows {empty} of a pack of {len(rows)} have no tokens; every row needs at least one")
-        largest, vocabulary = max(int(np.max(row)) for row in rows), self.model.config.vocab_size
-        if largest >= vocabulary:  # on a GPU such an id is an assertion that takes the whole process down
-            raise ValueError(
-                f"token id {largest} is outside the model's vocabulary of {vocabulary}; was the row tokenised for it?"
-            )
+        check_pack(rows, vocabulary=self.model.config.vocab_size, longest=self._longest)
         try:
             return self._launch(rows)
         except Exception as error:
@@ -242,9 +246,9 @@ class PackedClassifier:
     def _launch_padded(self, rows: Sequence[np.ndarray]) -> torch.Tensor:
         torch = require("torch", extra="llm")
         lengths = np.array([len(row) for row in rows])
-        longest = (
-            int(-(-lengths.max() // _LENGTH_STEP) * _LENGTH_STEP) if self.device.type == "cuda" else int(lengths.max())
-        )
+        longest = int(lengths.max())
+        if self.device.type == "cuda":
+            longest = min(-(-longest // _LENGTH_STEP) * _LENGTH_STEP, self._longest or sys.maxsize)
         ids = np.full((len(rows), longest), self.model.config.pad_token_id or 0, np.int64)
         for i, row in enumerate(rows):
             ids[i, : len(row)] = row

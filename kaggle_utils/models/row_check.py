@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kaggle_utils._optional import require
+from kaggle_utils.models.adapter_keys import listed
 from kaggle_utils.models.compiling import plain_layers
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ _COARSE = {"Linear8bitLt": 2.0**-7, "Float8Linear": 2.0**-6}
 
 
 class RowCheckError(RuntimeError):
-    """Rows that are scored together do not get their own logits."""
+    """Rows that are scored together do not get their own logits, or none that are finite."""
 
 
 def check_rows(scorer: Any, rows: Sequence[np.ndarray]) -> str | None:
@@ -41,13 +42,15 @@ def check_rows(scorer: Any, rows: Sequence[np.ndarray]) -> str | None:
         rows: a few short ones; the time is that of seven small forwards.
 
     Raises:
-        RowCheckError: they differ by more than rounding explains.
+        RowCheckError: they differ by more than rounding explains, or no row has finite logits to compare.
     """
     model = scorer.model
     alone = np.concatenate([plain_logits(model, [row], layers=scorer.layers) for row in rows])
     padded = plain_logits(model, rows, layers=scorer.layers)
     together = _together(scorer, rows)
     finite = np.isfinite(alone).all(axis=1) & np.isfinite(padded).all(axis=1)  # float16 overflows alone, too
+    if not finite.any():
+        raise RowCheckError(_nothing_finite(model, len(rows)))
     noise = float(np.abs(padded - alone)[finite].max(initial=0.0))
     off = float(np.abs(together - alone)[:, finite].max(initial=0.0))
     limit = max(rounding_limit(model, alone[finite]), _TIMES_NOISE * noise)
@@ -65,6 +68,23 @@ def check_rows(scorer: Any, rows: Sequence[np.ndarray]) -> str | None:
     )
 
 
+def _nothing_finite(model: torch.nn.Module, count: int) -> str:
+    """What to say of weights or a dtype that give no row a number; says which weights are not finite themselves."""
+    names = (n for n, p in model.named_parameters() if p.is_floating_point() and p.itemsize > 1)
+    parameters = dict(model.named_parameters())
+    damaged = [name for name in names if not parameters[name].detach().isfinite().all()]
+    cause = f"damaged weights: {listed(damaged)}" if damaged else f"damaged weights, or overflow in {_dtype(model)}"
+    return (
+        f"none of {count} rows has finite logits, not even through the plain forward: {cause}; copy the model folder "
+        "and the adapter again, or give dtype='bfloat16' or 'float32'"
+    )
+
+
+def _dtype(model: torch.nn.Module) -> torch.dtype:
+    torch = require("torch", extra="llm")
+    return next((p.dtype for p in model.parameters() if p.is_floating_point() and p.itemsize > 1), torch.float32)
+
+
 def _together(scorer: Any, rows: Sequence[np.ndarray]) -> np.ndarray:
     """Logits of the rows in one pack: [times, rows, labels]; compiled layers get the size of pack that they will meet.
 
@@ -77,7 +97,7 @@ def _together(scorer: Any, rows: Sequence[np.ndarray]) -> np.ndarray:
 def rounding_limit(model: torch.nn.Module, logits: np.ndarray) -> float:
     """How far logits of this size may move when a model of this precision adds up in another order."""
     torch = require("torch", extra="llm")
-    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point() and p.itemsize > 1), torch.float32)
+    dtype = _dtype(model)
     kinds = {type(module).__name__ for module in model.modules()}
     step = max([torch.finfo(dtype).eps, *(size for kind, size in _COARSE.items() if kind in kinds)])
     finite = np.abs(logits[np.isfinite(logits)])

@@ -98,6 +98,33 @@ def test_a_file_cut_short_is_noticed(tmp_path):
         read_pairs(path)
 
 
+def test_a_row_that_swallowed_others_is_named(tmp_path):
+    """A quote too many in row 1, closed by one of row 2: both are one row of the file, and 2 is nowhere."""
+    path = tmp_path / "t.csv"
+    path.write_text(",".join(HEADER) + '\n0,p,a,b\n1,"p,a,b\n2,p",a,b,c\n3,p,a,b\n')
+    table = read_pairs(path, unreadable="report")
+    assert table.ids == [0, 1, 3] and table.readable.tolist() == [True, False, True]
+    assert "it spans several lines: a stray quote may have swallowed the rows after it" in table.unreadable[0][2]
+
+
+@pytest.mark.parametrize("name", ["t.csv.gz", "t.parquet"])
+@pytest.mark.parametrize("left", [0.5, 0.99])
+def test_a_damaged_file_is_named(tmp_path, name, left):
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    frame = pandas.DataFrame({"id": range(2000), **{n: [f"{i * 7919}" for i in range(2000)] for n in HEADER[1:]}})
+    path = tmp_path / name
+    frame.to_parquet(path) if name.endswith("parquet") else frame.to_csv(path, index=False)
+    whole = path.read_bytes()
+    size = int(left * len(whole))
+    for data in (whole[:size], whole[:100] + b"\xa5" * 900 + whole[1000:]):
+        path.write_bytes(data)
+        with pytest.raises(
+            ValueError, match=rf"{name} cannot be read \(\d+ bytes\): \w+: .*; copy or download it again"
+        ):
+            read_pairs(path)
+
+
 def test_huge_cells_and_raw_control_characters_and_bad_bytes(tmp_path):
     huge = "x" * 300_000
     path = write(tmp_path / "t.csv", [["1", huge, "a\x01b\rc", "nul"]])
@@ -121,8 +148,9 @@ def test_missing_columns_are_named_with_what_is_there(tmp_path):
 
 
 def test_wrong_settings_are_reported_together():
-    with pytest.raises(ValueError, match=r"labels is 'yes'.*unreadable is 'skip'.*text is 'xml'.*num_labels is 4"):
-        read_pairs({}, labels="yes", unreadable="skip", text="xml", num_labels=4)
+    words = r"labels is 'yes'.*unreadable is 'skip'.*text is 'xml'.*num_labels is 4.*names 'promt', expected only id"
+    with pytest.raises(ValueError, match=words):
+        read_pairs({}, labels="yes", unreadable="skip", text="xml", num_labels=4, columns={"promt": "q", "id": "n"})
 
 
 def test_other_names_no_rows_and_gzip(tmp_path):
@@ -131,6 +159,14 @@ def test_other_names_no_rows_and_gzip(tmp_path):
     assert read_pairs(path, columns=names).pairs == [Pair(1, ("p",), ("bad",), ("b",))]
     with pytest.raises(UnreadableRowsError, match="id 1, prompt"):
         read_pairs(path, columns=names, text="json")
+    broken = write(
+        tmp_path / "b.csv", [["1", "p", "a", "b"], ["2", "p", "a"]], header=path.read_text().split()[0].split(",")
+    )
+    table = read_pairs(broken, columns=names, unreadable="report")  # "row" is a column's name here, too
+    assert table.unreadable == [(2, "row", "3 cells where the header has 4")] and table.readable.tolist() == [
+        True,
+        False,
+    ]
     with gzip.open(tmp_path / "t.csv.gz", "wt") as file:
         file.write(",".join(HEADER) + "\n")
     empty = read_pairs(tmp_path / "t.csv.gz")
@@ -164,7 +200,23 @@ def test_bad_labels_are_named_or_kept_aside_without_losing_the_row():
         read_pairs(columns)
     table = read_pairs(columns, unreadable="report")
     assert table.labels.tolist() == [0, -1, -1] and table.readable.all()
+    with pytest.raises(UnreadableRowsError, match=r"read without labels \(labels=None\)") as error:
+        read_pairs(columns)
+    assert "prior" not in str(error.value), "the texts of these rows can be scored"
+    with pytest.raises(UnreadableRowsError, match="class prior; labels: read without"):
+        read_pairs({**columns, "prompt": ["[1", "[]", "[]"]}, text="json")
     assert read_pairs(columns, labels=None).labels is None
+
+
+@pytest.mark.parametrize(("there", "absent"), [(["winner_model_a"], "winner_model_b"),
+                                               (["winner_model_b", "winner_tie"], "winner_model_a"),
+                                               (["winner_tie"], "winner_model_a and winner_model_b")])  # fmt: skip
+def test_label_columns_that_are_not_enough_are_named(there, absent):
+    columns = labelled(**{name: [0, 1] for name in there})
+    with pytest.raises(ValueError, match=f"has {' and '.join(there)} without {absent}; .*labels=None"):
+        read_pairs(columns)
+    assert read_pairs(columns, labels=None).labels is None
+    assert read_pairs({**columns, "winner": ["model_a", "model_b"]}).labels.tolist() == [0, 1]
 
 
 def test_frames_and_parquet_give_what_csv_gives(tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kaggle_utils.data import submission_csv
-from kaggle_utils.data.submission_csv import SubmissionError, write_submission, write_winners
+from kaggle_utils.data.submission_csv import SubmissionError, check_ids, write_submission, write_winners
 
 NAMES = ("winner_model_a", "winner_model_b", "winner_tie")
 
@@ -96,3 +96,17 @@ def test_winners_by_name(tmp_path):
     assert read(path) == [["winner", "id"], ["model_b", "b"], ["model_a", "a"]]
     with pytest.raises(SubmissionError, match="not finite"):
         write_winners(tmp_path / "s.csv", [1], np.array([[np.nan, 1]]))
+
+
+def test_ids_are_compared_with_the_sample_before_anything_is_scored(tmp_path):
+    sample = tmp_path / "sample_submission.csv"
+    sample.write_text("id,winner_model_a\n0,0\n1,0\n2,0\n3,0\n")
+    check_ids([3, 2, 1, 0], sample=sample)
+    check_ids(["a"], sample={"row": ["a"]}, id_column="row")
+    with pytest.raises(ValueError) as error:
+        check_ids([0, 1, 1, 7], sample=sample)
+    for part in ("the 4 ids that were read do not fit the 4 of", "sample_submission.csv", "more than once: 1",
+                 "2 ids of the sample are absent: 2, 3", "1 ids are not in the sample: 7", "swallowed"):  # fmt: skip
+        assert part in str(error.value)
+    with pytest.raises(ValueError, match="no column 'row_id'"):
+        check_ids([0], sample=sample, id_column="row_id")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import family_tokenizers
@@ -83,7 +84,9 @@ styles = st.sampled_from([PROMPT_STYLES["gemma"], PROMPT_STYLES["llama"], JUDGE,
 def test_every_row_is_complete_and_within_max_length(tokenizer, pair, style, truncation, more, swapped):
     if style.by_round and truncation in ("middle", "thirds", "proportional"):
         return
-    smallest = 120
+    with pytest.raises(ValueError, match=r"alone take \d+ tokens") as refused:
+        PairTokenizer(tokenizer, style=style, max_length=1, truncation=truncation)
+    smallest = int(re.search(r"take (\d+) tokens", str(refused.value))[1]) + 1  # room for one token of content
     made = PairTokenizer(tokenizer, style=style, max_length=smallest + more, truncation=truncation)
     rows = made.encode([pair], swapped=swapped)
     row = rows.ids[0].tolist()

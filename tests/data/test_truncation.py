@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kaggle_utils.data.pairs import FIELDS
-from kaggle_utils.data.truncation import TRUNCATION, Piece, allocate_budget, truncation_policy
+from kaggle_utils.data.shares import allocate_budget, allocate_by_length
+from kaggle_utils.data.truncation import TRUNCATION, Piece, truncation_policy
 
 MARKER = np.array([-1, -2], dtype=np.int32)
 
@@ -158,10 +159,30 @@ def test_shares_spend_the_budget_and_are_fair(sizes, budget, data):
         assert all(other <= (share + 1) * its / weight + 1 for other, its in zip(shares, weights, strict=True))
 
 
+@given(st.lists(st.integers(0, 1000), max_size=6), st.integers(0, 4000))
+def test_shares_by_length_spend_the_budget_and_follow_the_lengths(sizes, budget):
+    shares = allocate_by_length(sizes, budget)
+    assert sum(shares) == min(budget, sum(sizes))
+    assert all(0 <= share <= size for share, size in zip(shares, sizes, strict=True))
+    cut_ones = [(share, size) for share, size in zip(shares, sizes, strict=True) if share < size]
+    assert all(size * len(sizes) > budget for _, size in cut_ones), "an item within an equal share was cut"
+    for share, size in cut_ones:  # each within a token of the same part
+        assert all(abs(share * other - its * size) <= size + other for its, other in cut_ones)
+
+
+def test_proportional_cuts_fields_in_proportion_to_their_lengths():
+    ids = cut("proportional", row(([10], [500], [900])), 8 + 600)
+    assert [len(field(ids, n)) for n in (1, 2, 3)] == [10, 211, 379]
+    assert field(ids, 2) == list(range(20_000, 20_211)), "the start of the field"
+    assert cut("proportional", row(([10], [10], [900])), 8 + 920) == whole(row(([10], [10], [900])))
+
+
 def test_wrong_arguments_say_what_is_there():
     assert allocate_budget([], 5) == [] and allocate_budget([10, 500, 900], 600) == [10, 295, 295]
     with pytest.raises(ValueError, match="budget -1"):
         allocate_budget([1], -1)
+    with pytest.raises(ValueError, match=r"lengths \[-1\], budget 3"):
+        allocate_by_length([-1], 3)
     with pytest.raises(ValueError, match="there are right, left, middle, thirds, proportional, rounds"):
         truncation_policy("head")
     assert truncation_policy(TRUNCATION["left"]) is TRUNCATION["left"]

@@ -14,10 +14,14 @@ LIGHT_IN_HEAVY_ROOMS = tuple(
     for name in ("models.device_map", "models.memory", "models.shapes", "models.pipeline", "models.rooms",
                  "inference.store", "inference.ensemble", "inference.placement", "inference.tta",
                  "inference.answer_rules", "inference.deadline", "inference.background", "inference.prompt_budget",
-                 "training.folds", "training.metrics")
+                 "training.folds", "training.metrics", "training.kfold_settings", "training.kfold_result",
+                 "training.fold_batches", "training.fold_checkpoints", "training.fold_bars", "training.run_files")
 )  # fmt: skip
 # Kernels are compiled from a module's own globals, so these import torch at the top and are imported on use only.
-KERNELS = ("kaggle_utils.models.gated_triton", "kaggle_utils.models.softmax_triton")
+KERNELS = tuple(
+    f"kaggle_utils.models.{name}_triton"
+    for name in ("disentangled_backward", "disentangled_forward", "gated", "softmax")
+)
 
 
 def files() -> dict[str, Path]:

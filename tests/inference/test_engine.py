@@ -75,6 +75,17 @@ def test_packs_stay_within_both_budgets(tmp_path):
             position += len(pack)
 
 
+@pytest.mark.parametrize("capacity", [None, 5000])
+def test_without_a_budget_the_scorers_own_holds(tmp_path, capacity):
+    rows, log = make_rows(600), tmp_path / "log"
+    result = run(rows, spec(log=str(log), max_tokens=12_000, capacity=capacity), devices=["cpu"])
+    assert np.array_equal(result.logits["judge"], expected_logits(rows))
+    tokens = {fake_scorers.row_digest(row).hex(): len(row) for row in rows}
+    lines = [line.split() for line in log.read_text().splitlines() if line.startswith("done")]
+    first = sum(tokens[line[4]] for line in lines[: int(lines[0][3])])
+    assert first > 8192 if capacity is None else first <= capacity, "the engine had a limit of its own"
+
+
 def test_the_longest_rows_come_first(tmp_path):
     rows, log = make_rows(200), tmp_path / "log"
     run(rows, spec(log=str(log)), max_tokens=200, devices=["cpu"])

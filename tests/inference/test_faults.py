@@ -68,7 +68,7 @@ from kaggle_utils.inference.specs import ScorerSpec
 def main(store, log, out):
     rng = np.random.default_rng(0)
     rows = [rng.integers(10, 500, size=n).astype(np.int32) for n in rng.integers(1, 60, size=400)]
-    judge = ScorerSpec("judge", NumpyScorer, {"log": log, "seconds_per_token": 1e-4}, fingerprint="f")
+    judge = ScorerSpec("judge", NumpyScorer, {"log": log, "seconds_per_token": 4e-4}, fingerprint="f")
     result = score_rows(rows, [judge], devices=["cpu", "cpu"], store=store, max_tokens=256, progress=False)
     assert not result.missing
     result.logits["judge"].tofile(out)

@@ -51,6 +51,16 @@ def test_everything_that_decides_a_result_changes_it(model, tmp_path):
     assert len(seen) == 9
 
 
+def test_the_settings_beside_a_bare_adapter_are_part_of_it(model, tmp_path):
+    adapter, settings = tmp_path / "adapter.pth", tmp_path / "adapter_config.json"
+    adapter.write_bytes(b"lora")
+    seen = {run_fingerprint(model, adapter=adapter)}
+    for alpha in (8, 800):
+        settings.write_text(json.dumps({"lora_alpha": alpha}))
+        seen.add(run_fingerprint(model, adapter=adapter))
+    assert len(seen) == 3, "results of one alpha would be taken for those of another"
+
+
 @pytest.mark.parametrize(("offset", "sampled"), [(-1, True), (0, True), (6_000_000, False)])
 def test_large_files_are_sampled_and_full_sees_all(model, offset, sampled):
     before, before_full = run_fingerprint(model), run_fingerprint(model, full=True)

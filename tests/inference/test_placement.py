@@ -87,10 +87,33 @@ def test_a_placement_by_name(name, devices, orders):
 def test_a_placement_by_name_that_does_not_fit():
     with pytest.raises(PlacementError, match=r"'copies' does not fit: gemma needs 8\.0 GiB .*llama needs 11\.0 GiB"):
         choose_placement([GEMMA_NF4, LLAMA_INT8], T4, name="copies")
-    with pytest.raises(PlacementError, match="'model-per-device' does not fit"):
-        choose_placement([GEMMA_NF4, LLAMA_INT8], T4[:1], name="model-per-device")
     with pytest.raises(PlacementError, match="unknown placement 'pipelines'"):
         choose_placement([GEMMA_NF4], T4, name="pipelines")
+
+
+@pytest.mark.parametrize(
+    ("models", "devices", "name", "words"),
+    [
+        (
+            [GEMMA_NF4, LLAMA_INT8],
+            T4[:1],
+            "model-per-device",
+            r"at least 2 models, and a device for each; there is 2 on",
+        ),
+        ([GEMMA_NF4], T4, "model-per-device", "there is 1 on cuda:0, cuda:1.*'copies' for one model"),
+        ([GEMMA_NF4], T4[:1], "pipeline", "over at least 2 devices; there is 1 on cuda:0.*name='auto'"),
+        ([GEMMA_NF4, GEMMA_NF4], T4, "auto", r"models are called \['gemma', 'gemma'\]; give each its own name"),
+    ],
+)
+def test_a_placement_that_no_memory_would_make_possible_says_so(models, devices, name, words):
+    with pytest.raises(PlacementError, match=words) as caught:
+        choose_placement(models, devices, name=name)
+    assert "GiB" not in str(caught.value), "it is not a matter of size"
+
+
+def test_small_sizes_are_readable():
+    with pytest.raises(PlacementError, match=r"tiny needs 3\.0 MiB .*MiB usable of 1\.0 MiB"):
+        choose_placement([ModelNeed("tiny", 2 << 20, 1 << 20)], [DeviceRoom("cuda:0", 1 << 20)])
 
 
 def test_whether_a_helper_needs_to_drop_its_own_model():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,7 @@ def test_models_load_while_pairs_are_tokenised(tmp_path):
 @pytest.mark.parametrize("workers", KINDS)
 def test_one_pool_serves_several_runs(tmp_path, workers):
     judge, log = numpy_judge(log=str(tmp_path / "log")), tmp_path / "log"
+    loaded = Counter()
     with WorkerPool([judge], devices=["cpu", "cpu"], workers=workers) as pool:
         for seed in range(3):
             rows = make_rows(40, seed=seed)
@@ -96,8 +98,8 @@ def test_one_pool_serves_several_runs(tmp_path, workers):
             )
             assert np.array_equal(result.logits["judge"], expected_logits(rows))
             assert result.report.computed == 40
-        loads = [tally.load_seconds for tally in result.report.devices.values()]
-        assert loads == [0.0, 0.0], "the last run loaded something"
+            loaded.update(name for name, tally in result.report.devices.items() if tally.load_seconds)
+    assert max(loaded.values()) == 1, "a worker loaded twice"  # one that was late may load in a later run
     pids = {int(line.split()[2]) for line in log.read_text().splitlines()} - {os.getpid()}
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids), "workers outlived the pool"
 

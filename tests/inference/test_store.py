@@ -73,6 +73,51 @@ def test_a_file_that_is_no_store_says_so(tmp_path, content):
     assert path.read_bytes() == content
 
 
+def damage(path, statement, *values):
+    with sqlite3.connect(path) as connection:
+        connection.execute(statement, values)
+
+
+@pytest.mark.parametrize("ask", [lambda s: s.get_many([key(1)]), lambda s: s.choice("cpu"), len])
+def test_a_file_that_is_damaged_later_says_so(tmp_path, ask):
+    path = tmp_path / "r.db"
+    with ResultStore(path, "run") as store:
+        store.put_many({key(i): values(i) for i in range(500)})
+    with ResultStore(path, "run") as store:
+        content = path.read_bytes()
+        path.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
+        with pytest.raises(StoreError, match=r"r\.db cannot be used.*DatabaseError.*delete it or choose another path"):
+            ask(store)
+
+
+@pytest.mark.parametrize("value", [b"\0\0\0\0\0", "text", 7])
+def test_a_damaged_value_is_as_if_it_were_not_there_and_is_mended(tmp_path, value):
+    path = tmp_path / "r.db"
+    with ResultStore(path, "run") as store:
+        store.put_many({key(i): values(i) for i in range(3)})
+    damage(path, "UPDATE results SET value = ? WHERE digest = ?", value, key(1)[0])
+    with ResultStore(path, "run") as store:
+        assert store.missing([key(i) for i in range(3)]) == [key(1)]
+        store.put_many({key(1): values(1)})
+        assert store.get_many([key(1)])[key(1)].tolist() == values(1).tolist()
+
+
+def test_a_value_of_another_length_is_computed_again(tmp_path):
+    from fake_scorers import NumpyScorer, expected_logits
+
+    from kaggle_utils.inference.engine import score_rows
+    from kaggle_utils.inference.specs import ScorerSpec
+
+    rows = [np.arange(1, n) for n in range(2, 12)]
+    options = {"devices": ["cpu"], "workers": "threads", "progress": False, "store": tmp_path / "r.db"}
+    judge = ScorerSpec("judge", NumpyScorer, fingerprint="f")
+    score_rows(rows, [judge], **options)
+    damage(tmp_path / "r.db", "UPDATE results SET value = ?", b"\0" * 8)
+    again = score_rows(rows, [judge], **options)
+    assert again.report.computed == 10 and np.array_equal(again.logits["judge"], expected_logits(rows))
+    assert score_rows(rows, [judge], **options).report.from_store == 10, "the damaged values stayed in the file"
+
+
 def test_empty_fingerprint_is_refused(tmp_path):
     with pytest.raises(ValueError, match="fingerprint"):
         ResultStore(tmp_path / "r.db", "")

@@ -16,8 +16,9 @@ from tiny_classifiers import adapted, tiny_classifier, write_tiny_classifier  # 
 
 from kaggle_utils.models.adapter_fitting import apply_adapter  # noqa: E402
 from kaggle_utils.models.adapter_keys import AdapterKeyError, split_adapter_keys  # noqa: E402
-from kaggle_utils.models.adapters import LoraSettings, read_adapter  # noqa: E402
+from kaggle_utils.models.adapters import read_adapter  # noqa: E402
 from kaggle_utils.models.checkpoint import CheckpointError  # noqa: E402
+from kaggle_utils.models.raw_lora import LoraSettings, required_layers  # noqa: E402
 
 IDS = torch.tensor([[5, 9, 40, 77, 3]])
 SETTINGS = {"alpha": 8}
@@ -184,6 +185,64 @@ def test_target_modules_that_are_given_must_all_be_there(trained, tmp_path):
         read_adapter(tmp_path / "lora.pth", settings=LoraSettings(alpha=8, r=8))
 
 
+@pytest.mark.parametrize("lost", ["layers.1.self_attn.q_proj", "layers.1.", "layers.0.mlp.down_proj"])
+def test_layers_that_a_raw_file_lost_are_named(trained, tmp_path, lost):
+    torch.save({k: v for k, v in raw(trained[0]).items() if lost not in k}, tmp_path / "lora.pth")
+    adapter = read_adapter(tmp_path / "lora.pth", settings=SETTINGS)
+    with pytest.raises(
+        CheckpointError, match=r"layers are not in it, while their like .*(?s:.)*LoraSettings\(layers="
+    ) as e:
+        applied(adapter)
+    assert f"model.{lost}" in str(e.value), "the layers are named"
+
+
+def test_a_raw_file_of_some_layers_says_which(tmp_path):
+    wrapped = adapted(tiny_classifier("llama"), layers_to_transform=[1])
+    file = tmp_path / "lora.pth"
+    torch.save(raw(wrapped), file)
+    for more in ({}, {"target_modules": ("q_proj", "v_proj", "down_proj")}):
+        model = applied(read_adapter(file, settings={**SETTINGS, **more, "layers": [1]}), merge=True)
+        torch.testing.assert_close(logits(model), logits(wrapped), atol=1e-5, rtol=1e-5)
+        with pytest.raises(CheckpointError, match=r"layers\.0\.self_attn\.q_proj"):
+            applied(read_adapter(file, settings={**SETTINGS, **more, "layers": (0, 1)}))
+    with pytest.raises(CheckpointError, match=r"layers is given as \(0,\), but it holds .*layers\.1\."):
+        read_adapter(file, settings={**SETTINGS, "layers": (0,)})
+
+
+def test_kinds_of_layers_that_no_layer_has_are_not_asked_for(tmp_path):
+    """A name with a number of its own, such as fc1, is not the like of fc2."""
+    wrapped = adapted(tiny_classifier("bert"), target_modules=["query", "value"], modules_to_save=["classifier"])
+    torch.save({k: v for k, v in raw(wrapped).items() if "lora_" in k}, tmp_path / "lora.pth")
+    adapter = read_adapter(tmp_path / "lora.pth", settings=SETTINGS)
+    applied(adapter, base=tiny_classifier("bert"))
+    assert required_layers({"h.0.fc1.lora_A.weight": None}, None) == (r"h\.\d+\.fc1",)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_numbers_that_are_not_finite_are_named(folder, bad):
+    edit(folder, lambda state: state[LAYER].view(-1)[3:4].fill_(bad))
+    with pytest.raises(
+        CheckpointError, match=r"1 tensors hold numbers that are not finite: .*1\.self_attn\.q_proj\.lora_B"
+    ):
+        read_adapter(folder)
+
+
+def test_merged_weights_that_are_not_finite_name_the_adapter(folder):
+    edit(folder, lambda state: [t.fill_(1e30) for name, t in state.items() if "q_proj" in name])
+    with pytest.raises(
+        CheckpointError, match=r"(?s)adapter cannot be loaded.*cannot be merged: .*too large for torch.float32"
+    ):
+        applied(read_adapter(folder), merge=True)
+
+
+def test_trained_biases_are_named_as_the_reason(tmp_path):
+    adapted(tiny_classifier("bert"), target_modules=["query"], bias="lora_only").save_pretrained(tmp_path)
+    with pytest.raises(
+        CheckpointError, match=r"(?s)belong to the base model.*settings say bias='lora_only'.*merge it by peft"
+    ):
+        read_adapter(tmp_path)
+
+
 def test_base_weights_in_a_raw_file_are_refused(trained, tmp_path):
     torch.save(trained[0].state_dict(), tmp_path / "all.pth")
     with pytest.raises(CheckpointError, match=r"tensors belong to the base model.*embed_tokens"):
@@ -237,7 +296,8 @@ def test_cut_files_and_empty_folders(tmp_path, folder):
 
 
 def test_settings_refuse_nonsense():
-    for wrong in ({"alpha": 0}, {"alpha": 8, "r": 0}, {"alpha": 8, "target_modules": "q_proj"}):
+    for wrong in ({"alpha": 0}, {"alpha": 8, "r": 0}, {"alpha": 8, "target_modules": "q_proj"},
+                  {"alpha": 8, "layers": 1}, {"alpha": 8, "layers": "01"}, {"alpha": 8, "layers": (-1,)}):  # fmt: skip
         with pytest.raises(ValueError, match="expected"):
             LoraSettings(**wrong)
 

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from kaggle_utils.models.checkpoint import CheckpointError, check_loaded_keys, open_checkpoint
+from kaggle_utils.models.checkpoint import CheckpointError, check_loaded_keys, has_tokenizer, open_checkpoint
 
 
 @pytest.fixture
@@ -45,9 +45,17 @@ def test_everything_missing_is_reported_at_once(tmp_path):
         assert part in text
 
 
+def test_the_tokenizer_may_lie_elsewhere(model):
+    for file in [*model.glob("token*"), *model.glob("vocab*")]:
+        file.unlink()
+    assert open_checkpoint(model, tokenizer=False).weight_files and not has_tokenizer(model)
+    with pytest.raises(CheckpointError, match="no tokenizer: expected one of"):
+        open_checkpoint(model)
+
+
 def test_a_lora_adapter_is_named_as_such(tmp_path):
     (tmp_path / "adapter_config.json").write_text("{}")
-    with pytest.raises(CheckpointError, match="this is a LoRA adapter"):
+    with pytest.raises(CheckpointError, match=r"this is a LoRA adapter; .* adapter= of load_sequence_classifier"):
         open_checkpoint(tmp_path)
 
 

@@ -169,10 +169,28 @@ def test_missing_and_left_over_weights_are_named(folder):
 
 
 def test_another_number_of_labels_is_an_error_not_a_new_head(folders, adapter):
-    with pytest.raises(CheckpointError, match=r"of another shape.*score\.weight"):
+    with pytest.raises(
+        CheckpointError, match=r"(?s)of another shape.*the head has 3 outputs \(score\.weight\), num_labels=2"
+    ):
         load_sequence_classifier(folders["llama"], num_labels=2)
+    with pytest.raises(
+        CheckpointError, match=r"the head has 3 outputs \(classifier\.weight\), num_labels=5; give num_labels=3"
+    ):
+        load_sequence_classifier(folders["bert"], num_labels=5)
     with pytest.raises(ValueError, match=r"num_labels=2, but the head .* has 3 outputs"):
         load_sequence_classifier(folders["llama"], adapter=adapter[0], num_labels=2)
+
+
+@pytest.mark.parametrize("quantization", ["nf4", "int8"])
+def test_another_number_of_labels_of_a_folder_that_is_stored_quantised(folder, tmp_path, quantization):
+    pytest.importorskip("bitsandbytes")
+    stored = load_sequence_classifier(folder, quantization=quantization)
+    stored.model.save_pretrained(tmp_path / "small"), stored.tokenizer.save_pretrained(tmp_path / "small")
+    assert load_sequence_classifier(tmp_path / "small").model.score.out_features == 3
+    with pytest.raises(
+        CheckpointError, match=r"the head has 3 outputs \(score\.weight\), num_labels=2; give num_labels=3"
+    ):
+        load_sequence_classifier(tmp_path / "small", num_labels=2)
 
 
 @pytest.mark.parametrize("num_labels", [1, 2, 5])
@@ -210,6 +228,21 @@ def test_a_pad_token_that_can_be_looked_up(folders, tmp_path):
     transformers.AutoTokenizer.from_pretrained(tmp_path, pad_token="[PAD]").save_pretrained(tmp_path)
     loaded = load_sequence_classifier(tmp_path)  # its id lies behind the last embedding
     assert 0 <= loaded.tokenizer.pad_token_id < 512
+
+
+def test_a_folder_without_a_tokenizer_scores_and_takes_another_ones(folders, folder, tmp_path):
+    for file in folder.glob("token*"):
+        file.unlink()
+    loaded = load_sequence_classifier(folder)
+    assert loaded.tokenizer is None and loaded.model.config.pad_token_id == 0
+    assert any("no tokenizer lies in the folder" in note for note in loaded.notes)
+    rows = [np.array([5, 9, 40])]
+    again = load_sequence_classifier(folder, tokenizer=folders["llama"])
+    assert again.tokenizer.pad_token_id == 0
+    np.testing.assert_array_equal(PackedClassifier(loaded.model).score(rows), PackedClassifier(again.model).score(rows))
+    for wrong in (tmp_path / "nowhere", folder):
+        with pytest.raises(FileNotFoundError, match=r"no tokenizer at .*there is: .*trained from"):
+            load_sequence_classifier(folder, tokenizer=wrong)
 
 
 def test_it_scores_packs_merged_and_unmerged(folders, adapter):
@@ -264,6 +297,41 @@ def test_bin_weights_are_read_and_pickled_objects_are_not(folder):
     with pytest.raises(CheckpointError, match="pickled objects are refused"):
         load_sequence_classifier(folder)
     assert not canary.exists()
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+@pytest.mark.parametrize("left", [0.0, 0.5, 0.999])
+def test_bin_weights_that_are_cut_are_named(folder, zipped, left):
+    weights, file = load_file(folder / "model.safetensors"), folder / "pytorch_model.bin"
+    (folder / "model.safetensors").unlink()
+    torch.save(weights, file, _use_new_zipfile_serialization=zipped)
+    whole = file.read_bytes()
+    file.write_bytes(whole[: int(left * len(whole))])
+    with pytest.raises(
+        CheckpointError, match=r"(?s)pytorch_model\.bin cannot be read: \w+Error.*copy or download it again"
+    ):
+        load_sequence_classifier(folder)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("of memory"), RuntimeError("CUDA error: an assert")])
+def test_errors_that_are_not_about_files_pass(folder, error, monkeypatch):
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(transformers.AutoModelForSequenceClassification, "from_pretrained", fail)
+    with pytest.raises(type(error)) as caught:
+        load_sequence_classifier(folder)
+    assert caught.value is error
+
+
+def test_an_adapter_folder_given_as_the_model_is_sent_to_adapter(adapter):
+    with pytest.raises(
+        CheckpointError, match=r"this is a LoRA adapter; give the folder of its base model here.*adapter="
+    ):
+        load_sequence_classifier(adapter[0])
 
 
 @pytest.mark.parametrize(("options", "words"), [({"quantization": "int3"}, "unknown quantization"),

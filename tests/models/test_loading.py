@@ -134,6 +134,15 @@ def test_bin_weights_are_read_and_pickled_objects_are_not(model):
     assert not canary.exists()
 
 
+def test_bin_weights_that_are_cut_are_named(model):
+    weights, file = load_file(model / "model.safetensors"), model / "pytorch_model.bin"
+    (model / "model.safetensors").unlink()
+    torch.save(weights, file)
+    file.write_bytes(file.read_bytes()[:-1000])
+    with pytest.raises(CheckpointError, match=r"(?s)pytorch_model\.bin cannot be read: RuntimeError.*copy or download"):
+        load_causal_lm(model, device_map="cpu")
+
+
 def test_code_that_lies_in_the_folder_is_not_run(model):
     canary = model / "executed"
     (model / "configuration_mine.py").write_text(f"open({str(canary)!r}, 'w')\n")

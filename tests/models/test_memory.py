@@ -139,9 +139,12 @@ def test_what_an_h100_measured():
      (DEBERTA, 4, 2048)],
     ids=lambda value: value["model_type"] if isinstance(value, dict) else str(value),
 )  # fmt: skip
-def test_activations_of_a_real_forward_at_real_widths(config, rows, longest):
+def test_activations_of_a_real_forward_at_real_widths(config, rows, longest, monkeypatch):
     """Two layers of the real model on tensors without storage, every one counted."""
     from torch._subclasses.fake_tensor import FakeTensorMode
+
+    # DeBERTa is estimated as padded layers take it, the most it can need; packed ones ask tensors for their values.
+    monkeypatch.setattr("kaggle_utils.models.packed.packable", lambda model: False)
 
     small = {**config, "num_hidden_layers": 2}
     made = transformers.AutoConfig.for_model(**small, num_labels=3, pad_token_id=0)

@@ -11,6 +11,7 @@ pytest.importorskip("transformers")
 from tiny_classifiers import DECODERS, ENCODERS, tiny_classifier  # noqa: E402
 
 from kaggle_utils.models.attention import AttentionPath  # noqa: E402
+from kaggle_utils.models.pack_limits import longest_row  # noqa: E402
 from kaggle_utils.models.packed import PackedClassifier, pack_sizes  # noqa: E402
 
 TOLERANCE = {"atol": 2e-4, "rtol": 2e-4}
@@ -143,6 +144,47 @@ def test_every_integer_type_of_ids_serves(dtype):
     for path in ("causal", "flex", "ragged"):
         scorer = packed(model, path)
         np.testing.assert_array_equal(scorer.score([row.astype(dtype) for row in rows]), scorer.score(rows))
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "electra"])
+def test_a_row_that_is_longer_than_the_table_of_positions_is_named(family):
+    """RoBERTa keeps two places of its table for padding."""
+    import transformers
+
+    kind = {"bert": "Bert", "roberta": "Roberta", "electra": "Electra"}[family]
+    sizes = {"vocab_size": 512, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 1,
+             "num_attention_heads": 4, "max_position_embeddings": 34, "embedding_size": 64}  # fmt: skip
+    config = getattr(transformers, f"{kind}Config")(**sizes, pad_token_id=1)
+    scorer = PackedClassifier(getattr(transformers, f"{kind}ForSequenceClassification")(config))
+    longest = 32 if family == "roberta" else 34
+    assert np.isfinite(scorer.score(rows_of([longest, 3], low=2))).all()
+    with pytest.raises(
+        ValueError, match=rf"a row of {longest + 1} tokens \(row 1 .* positions for {longest}; lower max_length"
+    ):
+        scorer.score(rows_of([3, longest + 1], low=2))
+
+
+def test_computed_positions_have_no_end():
+    assert longest_row(tiny_classifier("deberta-v2")) is longest_row(tiny_classifier("llama")) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "sizes"),
+    [("ModernBert", {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 1, "num_attention_heads": 4}),
+     ("DistilBert", {"dim": 64, "n_heads": 4, "n_layers": 1, "hidden_dim": 128}),
+     ("GPT2", {"n_embd": 64, "n_head": 4, "n_layer": 1}),
+     ("Albert", {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4, "embedding_size": 64})],
+)  # fmt: skip
+def test_families_that_are_built_otherwise_are_refused_by_name(kind, sizes):
+    import transformers
+
+    ends = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 1}
+    config = getattr(transformers, f"{kind}Config")(vocab_size=512, **ends, **sizes)
+    model = transformers.AutoModelForSequenceClassification.from_config(config)
+    with pytest.raises(
+        ValueError, match=rf"{kind}ForSequenceClassification cannot be scored in packs; .*Gemma-2, .*DeBERTa"
+    ):
+        PackedClassifier(model)
 
 
 def test_launch_then_collect_is_score():

@@ -84,6 +84,25 @@ def test_rows_that_overflow_alone_too_are_no_reason(monkeypatch):
     assert check_rows(PackedClassifier(model), rows) is None
 
 
+@pytest.mark.parametrize("family", ["llama", "bert"])
+def test_weights_that_give_no_row_a_number_are_an_error(family):
+    model = tiny_classifier(family)
+    with torch.no_grad():
+        getattr(model, "score", getattr(model, "classifier", None)).weight[0, 0] = float("nan")
+    with pytest.raises(
+        RowCheckError, match=r"none of 2 rows has finite logits.*damaged weights: (score|classifier)\.weight;"
+    ):
+        PackedClassifier(model).self_check(rows_of(9, 5))
+
+
+def test_overflow_in_every_row_names_the_dtype():
+    model = tiny_classifier("llama")
+    with torch.no_grad():
+        model.score.weight.fill_(6e4)
+    with pytest.raises(RowCheckError, match=r"damaged weights, or overflow in torch\.float16; .*dtype='bfloat16'"):
+        check_rows(PackedClassifier(model.half()), rows_of(9, 5))
+
+
 def test_the_limit_grows_with_the_dtype_and_the_logits():
     model, small, large = tiny_classifier("llama"), np.array([[0.1, 0.2]]), np.array([[100.0, np.nan]])
     exact = rounding_limit(model, small)

@@ -1,8 +1,9 @@
-"""The preference notebook runs unchanged on two tiny judges, and a second run computes nothing again."""
+"""The preference notebook runs unchanged on two tiny judges, on one device or two; a second run computes nothing."""
 
 from __future__ import annotations
 
 import csv
+import functools
 import json
 
 import pytest
@@ -66,3 +67,47 @@ def test_runs_unchanged_on_tiny_judges(run_notebook, competition, tmp_path):
     text, _ = outputs(run_notebook("lmsys_two_gpu_inference.ipynb", attached=attached)[0])
     assert "0 rows computed, 6 from the store" in text
     assert (working / "submission.csv").read_bytes() == first
+
+
+def run_here(root, name):
+    """Run a notebook's cells in this process; what they define."""
+    cells = json.loads((root / "notebooks" / name).read_text(encoding="utf-8"))["cells"]
+    found: dict = {}
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), found)
+    return found
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["both judges", "one is broken"])
+def test_two_devices_take_a_judge_each(root, competition, tmp_path, monkeypatch, whole):
+    for module in ("bitsandbytes", "IPython", "matplotlib", "peft"):
+        pytest.importorskip(module)
+    from tiny_classifiers import write_tiny_classifier
+
+    from kaggle_utils.inference import judges, scoring
+    from kaggle_utils.models.rooms import DeviceRoom
+
+    for folder in ("input", "working"):
+        (tmp_path / folder).mkdir()
+        monkeypatch.setenv(f"KAGGLE_UTILS_{folder.upper()}_DIR", str(tmp_path / folder))
+    competition.rename(tmp_path / "input" / "lmsys-chatbot-arena")
+    write_tiny_classifier(tmp_path / "input" / "gemma-2-judge", "gemma2")
+    llama = write_tiny_classifier(tmp_path / "input" / "llama-3-judge", "llama")
+    if not whole:  # found when it is loaded
+        from safetensors.numpy import load_file, save_file
+
+        tensors = load_file(llama / "model.safetensors")
+        del tensors["model.layers.1.mlp.up_proj.weight"]
+        save_file(tensors, llama / "model.safetensors", metadata={"format": "pt"})
+    monkeypatch.setattr(judges, "device_rooms", lambda devices=None: [DeviceRoom("cpu", 8 << 30)] * 2)
+    monkeypatch.setattr(scoring, "score_pairs", functools.partial(scoring.score_pairs, workers="threads"))
+    found = run_here(root, "lmsys_two_gpu_inference.ipynb")
+    assert found["plan"].placement.name == "model-per-device"
+    assert found["plan"].devices == ("cpu", "cpu") and found["plan"].placement.orders == (("gemma",), ("llama",))
+    assert found["scores"].lost == (() if whole else ("llama",)) and found["scores"].missing == []
+    assert set(found["scores"].reports[0].devices) == {"cpu#0", "cpu#1"}
+    with (tmp_path / "working" / "submission.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["id"] for row in rows] == ["7", "3", "11", "9"]
+    assert len({row["winner_tie"] for row in rows}) == 4

@@ -1,0 +1,237 @@
+"""DeBERTa-v3-large: the notebook's training and prediction against ours, on the same rows and the same weights.
+
+Random weights at the real shape, row lengths as in LMSYS, cut at 512 tokens. Both sides train with transformers'
+Trainer. The notebook pads every row to 512, trains in float16 with eager attention and predicts in float32 with the
+Trainer's batch of 8; ours groups rows by length and runs them packed, in bfloat16 over float32 weights, with fused
+attention in compiled layers, and predicts through the engine in bfloat16.
+
+    python benchmarks/deberta.py            # one H100; about 3 minutes
+    python benchmarks/deberta.py --quick    # fewer rows; a tiny model on a CPU
+"""
+
+from __future__ import annotations
+
+import copy
+import gc
+import json
+import tempfile
+import time
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from _judges import lmsys_rows, matmul_rate
+from _report import benchmark_parser, save
+
+from kaggle_utils.inference.engine import score_rows
+from kaggle_utils.inference.specs import ScorerSpec
+from kaggle_utils.models.packed import PackedClassifier
+from kaggle_utils.models.packed_deberta import pack_deberta
+
+LONGEST = 512
+BATCH = 32
+LARGE = {"vocab_size": 128100, "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16,
+         "intermediate_size": 4096}  # fmt: skip
+TINY = {"vocab_size": 1000, "hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "intermediate_size": 256}  # fmt: skip
+
+
+def random_model(tiny: bool) -> torch.nn.Module:
+    """microsoft/deberta-v3-large's config (or a tiny one) with transformers' own initialisation, float32."""
+    config = transformers.DebertaV2Config(
+        **(TINY if tiny else LARGE), max_position_embeddings=512, relative_attention=True, position_buckets=256,
+        norm_rel_ebd="layer_norm", share_att_key=True, pos_att_type=["p2c", "c2p"], type_vocab_size=0,
+        position_biased_input=False, layer_norm_eps=1e-7, num_labels=3,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    return transformers.DebertaV2ForSequenceClassification(config)
+
+
+def linear_parameters(model: torch.nn.Module) -> int:
+    """Weights of the encoder layers' matrices; a token costs two operations for each, three times that in training."""
+    return sum(p.numel() for name, p in model.named_parameters() if ".layer." in name and p.ndim == 2)
+
+
+class Rows(torch.utils.data.Dataset):
+    """What the Trainer takes; ``padded`` to 512 at once, as the notebook's tokenisation does."""
+
+    def __init__(self, rows: Sequence[np.ndarray], longest: int, *, padded: bool) -> None:
+        self._rows, self._longest, self._padded = rows, longest, padded
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        row = self._rows[index]
+        if self._padded:
+            filler = self._longest - len(row)
+            mask = np.pad(np.ones(len(row), np.int64), (0, filler))
+            return {"input_ids": np.pad(row, (0, filler)), "attention_mask": mask, "labels": index % 3}
+        return {"input_ids": row, "labels": index % 3}
+
+
+def pad_batch(items: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    """Right-padded to the longest of the batch."""
+    ids = [torch.from_numpy(item["input_ids"]) for item in items]
+    lengths = torch.tensor([len(row) for row in ids])
+    mask = (torch.arange(lengths.max())[None] < lengths[:, None]).long()
+    padded = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True)
+    return {"input_ids": padded, "attention_mask": mask, "labels": torch.tensor([item["labels"] for item in items])}
+
+
+class EpochTimer(transformers.TrainerCallback):
+    """Seconds of each epoch, the device's queue included."""
+
+    def __init__(self) -> None:
+        self._marks: list[float] = []
+
+    def on_epoch_begin(self, *_: Any, **__: Any) -> None:
+        self._mark()
+
+    def on_epoch_end(self, *_: Any, **__: Any) -> None:
+        self._mark()
+
+    def _mark(self) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self._marks.append(time.perf_counter())
+
+    @property
+    def seconds(self) -> list[float]:
+        return [end - begin for begin, end in zip(self._marks[::2], self._marks[1::2], strict=True)]
+
+
+class Bench:
+    """One device and one set of rows."""
+
+    def __init__(self, quick: bool) -> None:
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.tiny = self.device == "cpu"
+        self.longest, self.batch = (96, 8) if self.tiny else (LONGEST, BATCH)
+        self.model = random_model(self.tiny)
+        count = 24 if self.tiny else self.batch * (4 if quick else 12)
+        self.rows = lmsys_rows(count, self.model.config.vocab_size, longest=self.longest)
+        self.tokens = sum(map(len, self.rows))
+        self.rate = matmul_rate(self.device)
+        self.flops = 2.0 * linear_parameters(self.model)
+        filled = self.tokens / (len(self.rows) * self.longest)
+        print(f"{self.device}: {self.rate / 1e12:.1f} TFLOP/s; {len(self.rows)} rows of at most {self.longest} tokens, "
+              f"{filled:.0%} of them real; {self.flops / 1e9:.3f} GFLOP a token")  # fmt: skip
+
+    def mfu(self, seconds: float, passes: int) -> float:
+        """Share of the measured product rate that real tokens' linear layers took."""
+        return passes * self.flops * self.tokens / seconds / self.rate
+
+    def show(self, what: str, seconds: float, passes: int) -> None:
+        gib = "" if self.tiny else f"  {peak_gib():5.1f} GiB"
+        rate, mfu = self.tokens / seconds, self.mfu(seconds, passes)
+        print(f"  {what:44} {rate:10.0f} tokens/s  MFU {mfu:.3f}{gib}", flush=True)
+
+    def train(self, ours: bool, epochs: int = 4) -> float:
+        """Seconds of one epoch, the median after the first."""
+        fresh_memory()
+        model = copy.deepcopy(self.model)
+        half = {} if self.tiny else {"bf16": True} if ours else {"fp16": True}
+        grouped = {"train_sampling_strategy": "group_by_length"} if ours else {}
+        timer = EpochTimer()
+        with tempfile.TemporaryDirectory() as folder:
+            arguments = transformers.TrainingArguments(
+                folder, num_train_epochs=epochs, per_device_train_batch_size=self.batch, learning_rate=1e-5,
+                weight_decay=0.01, warmup_steps=2, save_strategy="no", report_to="none", logging_strategy="no",
+                use_cpu=self.tiny, disable_tqdm=True, dataloader_num_workers=0 if self.tiny else 2, seed=0, **half,
+                **grouped,
+            )  # fmt: skip
+            data = Rows(self.rows, self.longest, padded=not ours)
+            trainer = transformers.Trainer(
+                pack_deberta(model) if ours else model, arguments, train_dataset=data, callbacks=[timer],
+                data_collator=pad_batch if ours else transformers.default_data_collator,
+            )  # fmt: skip
+            trainer.train()
+        return float(np.median(timer.seconds[1:]))
+
+    def predict_theirs(self) -> tuple[float, np.ndarray]:
+        """The notebook's ``Trainer(model).predict``: float32, batches of 8, everything padded."""
+        fresh_memory()
+        with tempfile.TemporaryDirectory() as folder:
+            arguments = transformers.TrainingArguments(folder, report_to="none", use_cpu=self.tiny, disable_tqdm=True)
+            trainer = transformers.Trainer(self.model, arguments)
+            data = Rows(self.rows, self.longest, padded=True)
+            trainer.predict(torch.utils.data.Subset(data, range(8)))
+            return self._timed(lambda: trainer.predict(data).predictions, times=1)
+
+    def predict_ours(self) -> tuple[float, np.ndarray]:
+        """The engine over packed rows, bfloat16 weights."""
+        fresh_memory()
+        model = copy.deepcopy(self.model).to(self.device, torch.float32 if self.tiny else torch.bfloat16)
+        scorer = PackedClassifier(model, max_tokens=2048 if self.tiny else 32_768, compile=not self.tiny)
+        spec = ScorerSpec("ours", lambda *, device: scorer, padded=scorer.padded)
+        run = lambda: score_rows(  # noqa: E731
+            self.rows, [spec], devices=[self.device], workers="threads", max_tokens=scorer.max_tokens, progress=False
+        ).logits["ours"]
+        run()  # compiles
+        return self._timed(run, times=3)
+
+    def _timed(self, run: Any, *, times: int) -> tuple[float, np.ndarray]:
+        seconds = []
+        for _ in range(times):
+            started = time.perf_counter()
+            logits = run()
+            seconds.append(time.perf_counter() - started)
+        odds = np.exp(logits - logits.max(axis=1, keepdims=True), dtype=np.float64)
+        return float(np.median(seconds)), odds / odds.sum(axis=1, keepdims=True)
+
+
+def fresh_memory() -> None:
+    """Drop what is unused and forget the peak."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
+def peak_gib() -> float:
+    return torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else 0.0
+
+
+def measure(bench: Bench) -> dict[str, float]:
+    """All figures; the notebook's way first."""
+    figures: dict[str, float] = {}
+    seconds, peaks = {}, {}
+    for name, ours in (("theirs", False), ("ours", True)):
+        seconds[name] = bench.train(ours)
+        peaks[name] = peak_gib()
+        what = "ours: packed, fused, compiled, bf16" if ours else "the notebook: padded to 512, eager, fp16"
+        bench.show(f"train, {what}", seconds[name], 3)
+    figures |= {"train_speedup": seconds["theirs"] / seconds["ours"], "train_mfu": bench.mfu(seconds["ours"], 3),
+                "train_mfu_notebook": bench.mfu(seconds["theirs"], 3),
+                "train_gib": peaks["ours"], "train_gib_notebook": peaks["theirs"]}  # fmt: skip
+    slow, exact = bench.predict_theirs()
+    peaks["theirs"] = peak_gib()
+    bench.show("predict, the notebook: Trainer, float32, 8", slow, 1)
+    fast, close = bench.predict_ours()
+    bench.show("predict, ours: engine, packed, bfloat16", fast, 1)
+    figures |= {"predict_speedup": slow / fast, "predict_mfu": bench.mfu(fast, 1),
+                "predict_mfu_notebook": bench.mfu(slow, 1), "max_abs_dp": float(np.abs(exact - close).max()),
+                "predict_gib": peak_gib(), "predict_gib_notebook": peaks["theirs"]}  # fmt: skip
+    return {name: round(value, 4) for name, value in figures.items()}
+
+
+def main() -> None:
+    """Measure, print, and save a full run."""
+    args = benchmark_parser(__doc__.splitlines()[0]).parse_args()
+    warnings.filterwarnings("ignore")
+    transformers.logging.set_verbosity_error()
+    bench = Bench(args.quick)
+    figures = measure(bench)
+    if not args.quick and not bench.tiny:
+        headline = ", ".join(f"{name} {value:g}" for name, value in figures.items())
+        save("deberta", figures, headline=headline, packages=("torch", "transformers", "accelerate", "triton"),
+             details={"rows": len(bench.rows), "tokens": bench.tokens, "batch": bench.batch})  # fmt: skip
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

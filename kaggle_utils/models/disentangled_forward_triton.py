@@ -1,0 +1,143 @@
+"""Triton kernels of disentangled attention, forward: the position terms, then attention with them as a bias.
+
+Rows lie one after another; row r has the tokens ``starts[r]`` to ``starts[r + 1]``. The tables hold the projected
+position of every distance d = query - key at index d + LONGEST, so that a tile of 64 queries and 64 keys needs 128
+neighbouring lines of them: two blocks of 64. A product with those is indexed by distance; what each (query, key) needs
+lies in it along diagonals. Of two neighbouring blocks every distance modulo 64 is used once, so the two are first
+merged and then turned by one gather within 64 numbers. Two heads are turned together, as the halves of an int32.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+__all__ = ["attend", "keep_score", "position_bias"]
+
+_LOG2E = tl.constexpr(1.4426950408889634)
+
+
+@triton.jit
+def _pair(first, second):
+    """Two float32 tiles, rounded to bfloat16, as one int32 tile."""
+    high = first.to(tl.int32, bitcast=True) + 0x8000
+    low = second.to(tl.int32, bitcast=True) + 0x8000
+    return (high & -65536) | ((low >> 16) & 0xFFFF)
+
+
+@triton.jit
+def _first(pair):
+    return (pair & -65536).to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def _second(pair):
+    return (pair << 16).to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def keep_score(seed, token, head, key, threshold, HEADS: tl.constexpr, LONGEST: tl.constexpr):  # noqa: N803 (Triton)
+    """Whether dropout keeps a score: a hash of its place (murmur's finaliser), far cheaper here than Philox."""
+    x = ((token * HEADS + head) * LONGEST + key).to(tl.uint32) * 0x9E3779B1 + seed
+    x ^= x >> 16
+    x *= 0x85EBCA6B
+    x ^= x >> 13
+    x *= 0xC2B2AE35
+    x ^= x >> 16
+    return x >= threshold
+
+
+@triton.jit
+def position_bias(
+    queries, keys, table_keys, table_queries, biases, starts, stride, total,
+    HEADS: tl.constexpr, LONGEST: tl.constexpr, SIZE: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803 (Triton)
+):  # fmt: skip
+    """content-to-position plus position-to-content scores, [HEADS, total, LONGEST] by query and key."""
+    block, head, row = tl.program_id(0), tl.program_id(1) * 2, tl.program_id(2)
+    start = tl.load(starts + row)
+    length = tl.load(starts + row + 1) - start
+    if block * BLOCK >= length:
+        return
+    i = tl.arange(0, BLOCK)
+    query = block * BLOCK + i
+    column = head * SIZE + tl.arange(0, SIZE)[None, :]
+    inside = query[:, None] < length
+    at = (start + query)[:, None] * stride + column
+    q0 = tl.load(queries + at, mask=inside, other=0.0)
+    q1 = tl.load(queries + at + SIZE, mask=inside, other=0.0)
+    width: tl.constexpr = HEADS * SIZE
+    above = (block * BLOCK + LONGEST + i)[:, None] * width + column
+    above0 = tl.dot(q0, tl.trans(tl.load(table_keys + above)))
+    above1 = tl.dot(q1, tl.trans(tl.load(table_keys + above + SIZE)))
+    index = (i[:, None] - i[None, :]) & (BLOCK - 1)
+    not_after = i[None, :] <= i[:, None]
+    upper = i[:, None] + i[None, :] < BLOCK
+    out = biases + (head * total + start + query)[:, None].to(tl.int64) * LONGEST + i[None, :]
+    for n in range(tl.cdiv(length, BLOCK)):
+        key = n * BLOCK + i
+        there = key[:, None] < length
+        at = (start + key)[:, None] * stride + column
+        k0 = tl.trans(tl.load(keys + at, mask=there, other=0.0))
+        k1 = tl.trans(tl.load(keys + at + SIZE, mask=there, other=0.0))
+        above = ((block - n) * BLOCK + LONGEST + i)[:, None] * width + column
+        below = above - BLOCK * width
+        below0 = tl.dot(q0, tl.trans(tl.load(table_keys + below)))
+        below1 = tl.dot(q1, tl.trans(tl.load(table_keys + below + SIZE)))
+        merged = _pair(tl.where(not_after, above0, below0), tl.where(not_after, above1, below1))
+        to_position = tl.gather(merged, index, 1)
+        above0, above1 = below0, below1  # the smaller distances of this tile are the larger ones of the next
+        p0 = tl.where(upper, tl.dot(tl.load(table_queries + above), k0), tl.dot(tl.load(table_queries + below), k0))
+        above, below = above + SIZE, below + SIZE
+        p1 = tl.where(upper, tl.dot(tl.load(table_queries + above), k1), tl.dot(tl.load(table_queries + below), k1))
+        to_content = tl.gather(_pair(p0, p1), index, 0)
+        first, second = _first(to_position) + _first(to_content), _second(to_position) + _second(to_content)
+        tl.store(out + n * BLOCK, first.to(biases.dtype.element_ty), mask=inside)
+        place = out + n * BLOCK + total.to(tl.int64) * LONGEST
+        tl.store(place, second.to(biases.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def attend(
+    queries, keys, values, biases, outputs, sums, starts, seeds, stride, total, scale, threshold, growth,
+    HEADS: tl.constexpr, LONGEST: tl.constexpr, SIZE: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803 (Triton)
+    DROPS: tl.constexpr,  # noqa: N803
+):  # fmt: skip
+    """Softmax over the keys of a row, block by block, with the biases; ``sums`` gets log2 of its denominators."""
+    block, head, row = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    start = tl.load(starts + row)
+    length = tl.load(starts + row + 1) - start
+    if block * BLOCK >= length:
+        return
+    i = tl.arange(0, BLOCK)
+    query = block * BLOCK + i
+    column = head * SIZE + tl.arange(0, SIZE)[None, :]
+    inside = query[:, None] < length
+    q = tl.load(queries + (start + query)[:, None] * stride + column, mask=inside, other=0.0)
+    bias_row = biases + (head * total + start + query)[:, None].to(tl.int64) * LONGEST
+    if DROPS:
+        seed = tl.load(seeds).to(tl.uint32)
+    highest = tl.full([BLOCK], -1.0e30, tl.float32)
+    weight = tl.zeros([BLOCK], tl.float32)
+    out = tl.zeros([BLOCK, SIZE], tl.float32)
+    for n in range(0, length, BLOCK):
+        key = n + i
+        there = key[:, None] < length
+        at = (start + key)[:, None] * stride + column
+        k = tl.load(keys + at, mask=there, other=0.0)
+        bias = tl.load(bias_row + key[None, :], mask=inside & (key[None, :] < length), other=0.0)
+        s = (tl.dot(q, tl.trans(k)) + bias) * (scale * _LOG2E)
+        s = tl.where(key[None, :] < length, s, -1.0e30)
+        top = tl.maximum(highest, tl.max(s, 1))
+        p = tl.exp2(s - top[:, None])
+        shrink = tl.exp2(highest - top)
+        weight = weight * shrink + tl.sum(p, 1)
+        if DROPS:
+            kept = keep_score(seed, (start + query)[:, None], head, key[None, :], threshold, HEADS, LONGEST)
+            p = tl.where(kept, p, 0.0)
+        v = tl.load(values + at, mask=there, other=0.0)
+        out = tl.dot(p.to(v.dtype), v, out * shrink[:, None])
+        highest = top
+    out = out * (growth / weight)[:, None]
+    at = (start + query)[:, None] * (HEADS * SIZE) + column
+    tl.store(outputs + at, out.to(outputs.dtype.element_ty), mask=inside)
+    tl.store(sums + head * total + start + query, highest + tl.log2(weight), mask=query < length)

@@ -1,0 +1,172 @@
+"""DeBERTa-v2/v3 layers over packed rows: no padding, fused attention, compiled layers; the model stays what it was.
+
+``pack_deberta`` exchanges the forward method of the model's encoder and nothing else: parameters, names, config and
+``save_pretrained`` are untouched, padded batches go in and padded hidden states come out, so that Trainer, the engine
+and plain transformers code run on it as they are. Inside, the rows lie one after another, and every layer is one
+compiled function. Time grows with tokens x longest row instead of rows x longest row squared.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import types
+from typing import TYPE_CHECKING, Any
+
+from kaggle_utils._optional import require
+from kaggle_utils.models.disentangled_attention import (
+    choose_disentangled_attention,
+    distance_index,
+    reference_attention,
+    window_of,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["pack_deberta", "packable"]
+
+_logger = logging.getLogger(__name__)
+
+
+def pack_deberta(model: torch.nn.Module, *, compile: bool | str = "auto") -> torch.nn.Module:
+    """Let the encoder of a DeBERTa-v2 or v3 run over packed rows, in place; returns the model.
+
+    Args:
+        model: anything with one ``DebertaV2Encoder`` in it.
+        compile: True, False, or "auto": compiled where the fused kernels run. The first batch then takes some seconds
+            longer, and the first of each 64 tokens of width a second.
+
+    The attention mask must keep one unbroken stretch of each row (padding on either side). Of the hidden states only
+    the last is returned. Calls that ask for attention weights, and models with parts that are not covered (a
+    convolution, as in v2-xlarge; only one of the two position terms), go the way they went before.
+
+    Raises:
+        ValueError: there is no such encoder, or ``compile`` is something else.
+    """
+    if compile not in (True, False, "auto"):
+        raise ValueError(f"compile is {compile!r}, expected True, False or 'auto'")
+    encoders = _encoders(model)
+    if not encoders:
+        raise ValueError(f"{type(model).__name__} has no DebertaV2Encoder; only DeBERTa-v2 and v3 can be packed")
+    for encoder in encoders:
+        if reason := _not_covered(encoder):
+            _logger.warning("DeBERTa stays padded: %s", reason)
+        else:
+            encoder.forward = types.MethodType(_encoder_forward(type(encoder).forward, _Layers(compile)), encoder)
+    return model
+
+
+def packable(model: torch.nn.Module) -> bool:
+    """Whether :func:`pack_deberta` changes anything in this model."""
+    encoders = _encoders(model)
+    return bool(encoders) and not any(map(_not_covered, encoders))
+
+
+def _encoders(model: torch.nn.Module) -> list[torch.nn.Module]:
+    return [module for module in model.modules() if type(module).__name__ == "DebertaV2Encoder"]
+
+
+def _not_covered(encoder: torch.nn.Module) -> str:
+    """Why this encoder cannot be packed; empty where it can."""
+    attention = encoder.layer[0].attention.self
+    if encoder.conv is not None:
+        return "its first layer has a convolution"
+    if not encoder.relative_attention or set(attention.pos_att_type) != {"c2p", "p2c"}:
+        return f"pos_att_type is {attention.pos_att_type}, only c2p and p2c together are covered"
+    return ""
+
+
+def _encoder_forward(padded: Any, layers: _Layers) -> Any:
+    """A ``forward`` with the signature of transformers' encoder."""
+
+    def forward(
+        self, hidden_states, attention_mask, output_hidden_states=True, output_attentions=False, query_states=None,
+        relative_pos=None, return_dict=True,
+    ):  # fmt: skip
+        if output_attentions or query_states is not None or relative_pos is not None or attention_mask.dim() != 2:
+            return padded(
+                self, hidden_states, attention_mask, output_hidden_states, output_attentions, query_states,
+                relative_pos, return_dict,
+            )  # fmt: skip
+        torch = require("torch", extra="llm")
+        rows, longest, width = hidden_states.shape
+        kept = attention_mask.flatten().nonzero().squeeze(1)
+        starts = torch.nn.functional.pad(attention_mask.sum(1).cumsum(0), (1, 0)).int()
+        packed = layers(self, hidden_states.flatten(0, 1)[kept], starts, window_of(longest))
+        out = packed.new_zeros(rows * longest, width).index_copy(0, kept, packed).view(rows, longest, width)
+        if not return_dict:
+            return out, (out,)
+        outputs = require("transformers.modeling_outputs", extra="llm").BaseModelOutput
+        return outputs(last_hidden_state=out, hidden_states=(out,))
+
+    return forward
+
+
+class _Layers:
+    """All layers of an encoder over one pack; chooses the attention by the dtype that the layers compute in."""
+
+    def __init__(self, compile: bool | str) -> None:
+        self._compile = compile
+
+    def __call__(self, encoder: Any, hidden: torch.Tensor, starts: torch.Tensor, window: int) -> torch.Tensor:
+        """Hidden states [T, width] of rows that begin at ``starts`` -> the same after all layers."""
+        torch = require("torch", extra="llm")
+        attention = encoder.layer[0].attention.self
+        device = hidden.device
+        if torch.is_autocast_enabled(device.type):
+            hidden = hidden.to(torch.get_autocast_dtype(device.type))
+        positions = encoder.get_rel_embedding().to(hidden.dtype)
+        index = _index(window, attention.position_buckets, attention.max_relative_positions, device)
+        run = self._function(hidden.dtype, device, attention)
+        dropout = attention.dropout.p if encoder.training else 0.0
+        for layer in encoder.layer:
+            seed = torch.randint(2**31 - 1, (1,), device=device) if dropout else starts
+            inputs = (layer, hidden, positions, index, starts, seed, window, dropout)
+            if encoder.training and getattr(layer, "gradient_checkpointing", False):
+                hidden = torch.utils.checkpoint.checkpoint(run, *inputs, use_reentrant=False)
+            else:
+                hidden = run(*inputs)
+        return hidden
+
+    def _function(self, dtype: torch.dtype, device: torch.device, attention: Any) -> Any:
+        heads, size = attention.num_attention_heads, attention.attention_head_size
+        attend = choose_disentangled_attention(dtype, device, heads=heads, size=size)
+        fused = attend is not reference_attention
+        return _layer_function(attend, self._compile is True or (self._compile == "auto" and fused))
+
+
+@functools.lru_cache(maxsize=None)  # noqa: UP033 (the same graph for all models and folds of a process)
+def _layer_function(attend: Any, compiled: bool) -> Any:
+    """One layer as a function; compiled for any number of tokens and rows."""
+    torch = require("torch", extra="llm")
+
+    def run(layer, hidden, positions, index, starts, seed, window, dropout):
+        attention = layer.attention.self
+        heads = attention.num_attention_heads
+        split = lambda tensor: tensor.view(tensor.shape[0], heads, -1)  # noqa: E731
+        query, key, value = (
+            split(project(hidden)) for project in (attention.query_proj, attention.key_proj, attention.value_proj)
+        )
+        positions = attention.pos_dropout(positions)
+        shared = attention.share_att_key
+        key_table = (attention.key_proj if shared else attention.pos_key_proj)(positions)
+        query_table = (attention.query_proj if shared else attention.pos_query_proj)(positions)
+        scale = (3 * query.shape[-1]) ** -0.5
+        attended = attend(
+            query, key, value, split(key_table[index]), split(query_table[index]), starts, seed, window, scale, dropout
+        )
+        hidden = layer.attention.output(attended.flatten(1), hidden).to(hidden.dtype)
+        return layer.output(layer.intermediate(hidden), hidden).to(hidden.dtype)
+
+    if not compiled:
+        return run
+    dynamo = require("torch._dynamo", extra="llm")
+    dynamo.config.recompile_limit = max(64, dynamo.config.recompile_limit)
+    return torch.compile(run, dynamic=True)
+
+
+@functools.lru_cache(maxsize=64)
+def _index(window: int, buckets: int, farthest: int, device: torch.device) -> torch.Tensor:
+    with require("torch", extra="llm").inference_mode(False):  # it is used in training too
+        return distance_index(window, buckets=buckets, farthest=farthest, device=device)

@@ -1,0 +1,188 @@
+"""transformers' Trainer for one fold: its arguments, its batches, its loss, and what it tells while it trains.
+
+It promises that nothing which shuffles touches evaluation or prediction: ``train_sampling_strategy="group_by_length"``
+would reorder ``Trainer.predict`` silently, so batches come from a sampler of ours that only training sees. It trains on
+one device and does not decide when a fold is done.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kaggle_utils._optional import require
+from kaggle_utils.training.fold_batches import LengthGroupedBatches, pad_rows
+from kaggle_utils.training.fold_checkpoints import prune_checkpoints
+from kaggle_utils.training.fold_model import parameter_groups
+from kaggle_utils.training.kfold_settings import KFoldSettings, StepPlan
+from kaggle_utils.training.metrics import prediction_metrics
+
+__all__ = ["fold_trainer", "training_arguments"]
+
+_logger = logging.getLogger(__name__)
+
+
+def training_arguments(
+    settings: KFoldSettings, plan: StepPlan, *, folder: Path, seed: int, precision: str, cpu: bool
+) -> Any:
+    """Return the ``TrainingArguments`` of a fold, under names that transformers 4.57 and 5 both have."""
+    same = ("learning_rate", "lr_scheduler_type", "weight_decay", "optim", "adam_beta1", "adam_beta2", "adam_epsilon",
+            "max_grad_norm", "per_device_train_batch_size", "per_device_eval_batch_size",
+            "gradient_accumulation_steps", "label_smoothing_factor")  # fmt: skip
+    best = settings.load_best_model_at_end
+    return require("transformers", extra="llm").TrainingArguments(
+        output_dir=str(folder),
+        **{name: getattr(settings, name) for name in same},
+        max_steps=plan.total,
+        warmup_steps=plan.warmup,
+        bf16=precision == "bf16",
+        fp16=precision == "fp16",
+        use_cpu=cpu,
+        eval_strategy="steps" if plan.evaluate else "no",
+        eval_steps=plan.evaluate,
+        save_strategy="steps" if plan.save else "no",
+        save_steps=plan.save or plan.total,
+        load_best_model_at_end=best,
+        metric_for_best_model=settings.metric_for_best_model if best else None,
+        greater_is_better=settings.greater_is_better if best else None,
+        logging_steps=plan.log,
+        logging_nan_inf_filter=False,  # it waits for the device in every step, and hides what diverged
+        seed=seed,
+        restore_callback_states_from_checkpoint=True,  # else early stopping would count anew after a resume
+        remove_unused_columns=False,
+        label_names=["labels"],
+        dataloader_pin_memory=not cpu,
+        disable_tqdm=True,
+        report_to=[],
+    )
+
+
+def fold_trainer(
+    model: Any,
+    arguments: Any,
+    settings: KFoldSettings,
+    *,
+    batches: LengthGroupedBatches,
+    train_rows: Any,
+    eval_rows: Any,
+    report: Callable[[int, int, str], None],
+) -> Any:
+    """Return the Trainer of a fold.
+
+    Args:
+        model: on any device.
+        arguments: of :func:`training_arguments`.
+        settings: of the run.
+        batches: numbers of rows, for training only.
+        train_rows: a map-style data set, see :class:`~kaggle_utils.training.fold_batches.EncodedRows`.
+        eval_rows: the same for evaluations, or None.
+        report: is told (steps done, all steps, what was measured last).
+    """
+    transformers = require("transformers", extra="llm")
+    trainer = _classes()[0](
+        model=model,
+        args=arguments,
+        data_collator=_collator(model),
+        train_dataset=train_rows,
+        eval_dataset=eval_rows,
+        compute_metrics=lambda given: prediction_metrics(_logits(given.predictions), np.asarray(given.label_ids)),
+        preprocess_logits_for_metrics=lambda logits, _: _logits(logits).float(),
+    )
+    trainer.batches, trainer.settings = batches, settings
+    trainer.model_accepts_loss_kwargs = False  # the loss is a mean over the batch; Trainer divides for accumulation
+    trainer.remove_callback(transformers.PrinterCallback)
+    trainer.add_callback(_classes()[1](batches, arguments, report))
+    if settings.early_stopping_patience is not None:
+        trainer.add_callback(
+            transformers.EarlyStoppingCallback(
+                early_stopping_patience=settings.early_stopping_patience,
+                early_stopping_threshold=settings.early_stopping_threshold,
+            )
+        )
+    return trainer
+
+
+@cache
+def _classes() -> tuple[type, type]:
+    """The Trainer and its callback; made on first use, because importing transformers takes seconds."""
+    transformers, torch = require("transformers", extra="llm"), require("torch", extra="llm")
+
+    class FoldTrainer(transformers.Trainer):
+        batches: LengthGroupedBatches
+        settings: KFoldSettings
+
+        def get_train_dataloader(self) -> Any:
+            loader = torch.utils.data.DataLoader(
+                self.train_dataset,
+                batch_sampler=self.batches,
+                collate_fn=self.data_collator,
+                pin_memory=self.args.dataloader_pin_memory,
+            )
+            return self.accelerator.prepare(loader)
+
+        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+            labels = inputs["labels"]
+            outputs = model(**{name: tensor for name, tensor in inputs.items() if name != "labels"})
+            smoothing = self.args.label_smoothing_factor if model.training else 0.0
+            loss = torch.nn.functional.cross_entropy(outputs.logits.float(), labels, label_smoothing=smoothing)
+            return (loss, outputs) if return_outputs else loss
+
+        def create_optimizer(self, model=None):
+            if self.optimizer is None:
+                kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+                groups = parameter_groups(
+                    self.model,
+                    learning_rate=self.args.learning_rate,
+                    decay=self.settings.layerwise_lr_decay,
+                    weight_decay=self.args.weight_decay,
+                )
+                self.optimizer = kind(groups, **options)
+            return self.optimizer
+
+    class FoldCallback(transformers.TrainerCallback):
+        def __init__(self, batches: LengthGroupedBatches, arguments: Any, report: Callable[..., None]) -> None:
+            self._batches, self._report, self._last = batches, report, ""
+            self._steps_per_epoch = -(-len(batches) // arguments.gradient_accumulation_steps)
+
+        def on_epoch_begin(self, args, state, control, **kwargs):
+            self._batches.set_epoch(state.global_step // self._steps_per_epoch)
+
+        def on_step_end(self, args, state, control, **kwargs):
+            control.should_log = control.should_log or control.should_save  # so that a resumed curve is the same
+            self._report(state.global_step, state.max_steps, self._last)
+
+        def on_log(self, args, state, control, logs=None, **kwargs):
+            shown = {name: value for name, value in (logs or {}).items() if name in _SHOWN}
+            if shown:
+                self._last = ", ".join(f"{name.removeprefix('eval_')} {value:.4g}" for name, value in shown.items())
+                _logger.info("step %d of %d: %s", state.global_step, state.max_steps, self._last)
+
+        def on_save(self, args, state, control, **kwargs):
+            prune_checkpoints(Path(args.output_dir), newest=state.global_step, best=state.best_model_checkpoint)
+
+    return FoldTrainer, FoldCallback
+
+
+_SHOWN = ("loss", "learning_rate", "grad_norm", "eval_log_loss", "eval_accuracy", "eval_calibration_error")
+
+
+def _logits(predictions: Any) -> Any:
+    """Decoders also return caches."""
+    return predictions[0] if isinstance(predictions, tuple | list) else predictions
+
+
+def _collator(model: Any) -> Callable[[Sequence[Mapping[str, Any]]], dict[str, Any]]:
+    torch = require("torch", extra="llm")
+    pad_id = model.config.pad_token_id or 0
+
+    def collate(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        padded = pad_rows([item["input_ids"] for item in items], pad_id=pad_id)
+        labels = torch.tensor([item["labels"] for item in items])
+        return {**{name: torch.from_numpy(array) for name, array in padded.items()}, "labels": labels}
+
+    return collate
