@@ -1,13 +1,15 @@
-"""20 Questions: win rates beside the physical bound, learned policies, unknown words, speed, and the arena.
+"""20 Questions: win rates beside the physical bound, learned policies, unknown words, the table's health, and speed.
 
 Every rate comes from simulated games of 20 questions with the shipped table, drawn uniformly from the objects of the
 cell, against answers that are wrong with a given rate; "ratio" is the win rate over the highest that any questioner
 could reach (worked out here, see kaggle_utils/q20/tournament/bounds.py). "final" is one guess after twenty answers,
 "kaggle" a free guess after each.
 
-    python benchmarks/q20.py                  # 10,000 games a cell, about 25 minutes on two quiet cores
+    python benchmarks/q20.py                  # 10,000 games a cell, about 35 minutes on two quiet cores
     python benchmarks/q20.py --quick          # 100 games a cell, under a minute
     python benchmarks/q20.py --only keywords  # one part; see --help
+
+Games with a language model are in q20_arena.py, tables filled by one in q20_compiling.py.
 """
 
 from __future__ import annotations
@@ -42,6 +44,25 @@ def semantic(quick: bool) -> Found:
     """The same keywords without questions about spelling."""
     flips = FLIPS[2:3] if quick else FLIPS
     return _rates([_cell(protocol, "semantic", percent) for protocol in PROTOCOLS for percent in flips], quick)
+
+
+def better_pool(quick: bool) -> Found:
+    """What a better pool is worth: all questions about meaning against every second of them, in points."""
+    flips = FLIPS[2:3] if quick else FLIPS
+    pairs = {percent: (_cell("final", "semantic", percent), _cell("final", "semantic_half", percent))
+             for percent in flips}  # fmt: skip
+    found, lines = _rates([cell for pair in pairs.values() for cell in pair], quick)
+    figures = {name: value for name, value in found.items() if name.startswith("win_final_semantic_half")}
+    for percent, (whole, half) in pairs.items():
+        figures[f"better_pool_gain_{percent}"] = 100 * (found[f"win_{whole.key}"] - found[f"win_{half.key}"])
+    return figures, lines
+
+
+def health(quick: bool) -> Found:
+    """How many questions tell objects apart, with and without those about spelling, and cells judged by hand."""
+    import _q20_health
+
+    return _joined([_q20_health.pools(everything=not quick), _q20_health.judged()])
 
 
 def nouns(quick: bool) -> Found:
@@ -80,7 +101,11 @@ def policy(quick: bool) -> Found:
     games = _games(quick)
     if quick:
         return _q20_policy.paper(games, 128)
-    return _joined([_q20_policy.residual(games, 4_000), _q20_policy.paper(games, 30_000)])
+    return _joined([
+        _q20_policy.residual(games, 4_000),
+        _q20_policy.residual(games, 4_000, free_guess=True),
+        _q20_policy.paper(games, 30_000),
+    ])  # fmt: skip
 
 
 def speed(quick: bool) -> Found:
@@ -97,13 +122,6 @@ def speed(quick: bool) -> Found:
     return figures, [f"{name:28} {value:9.3f}" for name, value in figures.items()]
 
 
-def arena(quick: bool) -> Found:
-    """With a small language model: our agent against the source notebook's robot, and words that our table lacks."""
-    import _q20_arena
-
-    return _joined([_q20_arena.against_notebook(2 if quick else 20), _q20_arena.proposals(1 if quick else 4)])
-
-
 def answering(quick: bool) -> Found:
     """Questions that people answered: by rule, from the table, by a small language model."""
     import _q20_answering
@@ -111,21 +129,10 @@ def answering(quick: bool) -> Found:
     return _q20_answering.figures(quick)
 
 
-def compiling(quick: bool) -> Found:
-    """Cells of a table a second with a language model, against one prompt at a time."""
-    import _q20_compiling
-
-    return _q20_compiling.speed(quick)
-
-
 PARTS: dict[str, Callable[[bool], Found]] = {
     part.__name__: part
-    for part in (speed, keywords, semantic, nouns, unknown, heldout, policy, answering, compiling, arena)
+    for part in (speed, health, keywords, semantic, better_pool, nouns, unknown, heldout, policy, answering)
 }
-
-
-_SLOW = ("compiling", "arena")
-"""Parts with a language model on a CPU: not in a quick run of everything."""
 
 
 def _games(quick: bool) -> int:
@@ -171,13 +178,22 @@ def _headline(figures: dict[str, float]) -> str:
             "unknown_noise_loss",
             "heldout_auroc_5",
             "heldout_win_5",
-            "heldout_win_with_proposals",
             "coverage_vocabulary",
             "residual_worst_gap",
+            "residual_worst_gap_uneven",
+            "residual_worst_gap_kaggle",
+            "residual_worst_gap_kaggle_uneven",
         ),
-        *("residual_worst_gap_uneven", "ms_question_1000x1000", "ms_question_35000x13000", "games_per_second"),
-        *("first_question_seconds", "arena_win_share", "arena_low"),
-    ]
+        *(f"residual_kept_{kept}" for kept in ("untrained", "channel", "residual")),
+        *(f"{player}_win_{percent}" for player in ("paper", "elimination") for percent in (0, 20)),
+        *(f"{figure}_{pool}{kind}" for pool in ("keywords", "all") for kind in ("", "_semantic")
+          for figure in ("pool_median_nearest", "pool_share_at_most_2", "pool_minimum")),
+        *("judged_error", "judged_cells", "better_pool_gain_10", "rule_coverage_real_game", "rule_accuracy_real_game"),
+        *(f"table_{figure}_{source}" for source in ("people", "zoo")
+          for figure in ("coverage", "accuracy", "calibration_error")),
+        *("model_calibrated_accuracy", "model_calibrated_calibration_error"),
+        *("ms_question_1000x1000", "ms_question_35000x13000", "games_per_second", "first_question_seconds"),
+    ]  # fmt: skip
     return ", ".join(f"{name} {figures[name]:.4g}" for name in wanted if name in figures)
 
 
@@ -194,7 +210,7 @@ def main() -> None:
         os.environ[PATH_VARIABLE] = args.table
     figures: dict[str, float] = {}
     lines: dict[str, list[str]] = {}
-    for name in args.only or [name for name in PARTS if not (args.quick and name in _SLOW)]:
+    for name in args.only or PARTS:
         start = time.perf_counter()
         print(f"== {name}: {PARTS[name].__doc__}", flush=True)
         found, lines[name] = PARTS[name](args.quick)

@@ -21,14 +21,16 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the package itself need not be installed
 
 from table_associations import association_questions  # noqa: E402
-from table_choice import choose_questions, unlike  # noqa: E402
+from table_calibration import load_curves  # noqa: E402
+from table_choice import choose_questions, unlike, worded_once  # noqa: E402
 from table_geography import Gazetteer  # noqa: E402
-from table_objects import Entry, choose_objects  # noqa: E402
+from table_kin import kin_answers  # noqa: E402
+from table_objects import Entry, choose_objects, spelled_twice  # noqa: E402
 from table_place_questions import NOT_A_PLACE, place_questions  # noqa: E402
-from table_scales import scale_answers  # noqa: E402
+from table_scales import animal_price, scale_answers  # noqa: E402
 from table_taxonomy import Question, kind_questions, part_questions, topic_questions  # noqa: E402
 from table_traits import Traits  # noqa: E402
-from table_wordnet import load_wordnet  # noqa: E402
+from table_wordnet import ANIMAL, load_wordnet  # noqa: E402
 
 __all__ = ["CLARITY", "LEXICAL", "QUESTIONS", "STEPS", "TWINS", "compile_table", "main"]
 
@@ -44,6 +46,8 @@ _PLACE_TRAITS = {
     "place": 0.98, "see": 0.9, "outdoors": 0.85, "old": 0.5, "touch": 0.5, "inside": 0.3, "building": 0.15,
     "street": 0.4, "group": 0.2, "travel": 0.6, "natural": 0.12, "manmade": 0.6, "water": 0.3,
 }  # fmt: skip
+_GAME_TRAITS = {"eat": 0.8, "meat": 0.8, "restaurant": 0.8, "supermarket": 0.7, "kitchen": 0.55, "salty": 0.55}
+"""What is true of animals whose name is that of a food as well."""
 _FEATURE_TRAITS = {"natural": 0.96, "manmade": 0.03, "touch": 0.9, "outdoors": 0.97, "old": 0.95, "street": 0.03}
 
 
@@ -53,13 +57,18 @@ def compile_table(folder: Path, *, count: int = QUESTIONS):
     traits = Traits(wordnet)
     zipf = commonness(folder, sources.frequencies()[0])
     entries = choose_objects(wordnet, traits, gazetteer, zipf, DATA / "keywords.json")
+    carded = [entry for entry in entries if entry.card and entry.synset]
+    traits.learn((entry.synset, entry.card, f"{entry.word} {entry.synset.definition}") for entry in carded)
+    trait_columns = trait_questions(traits, entries)
+    by_text = {text: column for text, _, column in trait_columns}
+    by_trait = {trait.name: by_text[trait.question] for trait in traits.traits}
     questions = [
-        *trait_questions(traits, entries),
+        *trait_columns,
         *geography_questions(gazetteer, entries),
-        *kind_questions(wordnet, entries, zipf),
+        *kind_questions(wordnet, entries, zipf, traits=by_trait),
         *part_questions(wordnet, entries, zipf),
-        *topic_questions(wordnet, entries),
         *association_questions(wordnet, entries, zipf),
+        *topic_questions(wordnet, entries),
     ]
     return assemble(entries, questions, count=count)
 
@@ -88,6 +97,7 @@ def trait_questions(traits: Traits, entries: list[Entry]) -> list[Question]:
     columns: dict[str, np.ndarray] = {trait.question: np.zeros(len(entries), np.float32) for trait in traits.traits}
     texts = {trait.name: trait.question for trait in traits.traits}
     families = dict.fromkeys(columns, "trait")
+    silent = {name: np.zeros(len(entries), bool) for name in texts}
     for index, entry in enumerate(entries):
         if entry.place is not None:
             feature = entry.place.kind in ("mountain", "volcano", "river")
@@ -99,12 +109,13 @@ def trait_questions(traits: Traits, entries: list[Entry]) -> list[Question]:
             scales = scale_answers(9.0 if entry.place.kind == "country" else 8.6, None, physical=True)
         else:
             text = entry.word + " " + (entry.synset.definition if entry.synset else "")
-            answers = traits.probabilities(entry.synset, entry.card, text)
-            size, price = (traits.measure(entry.synset, entry.card, which) for which in ("size", "price"))
-            physical = answers["touch"] > 0.4 or answers["see"] > 0.5 or size == 0
-            scales = (
-                scale_answers(size, price, physical=True) if physical else scale_answers(None, None, physical=False)
-            )
+            answers, unsaid = traits.probabilities(entry.synset, entry.card, text, common=entry.common)
+            if entry.synset and entry.synset.file == ANIMAL and not entry.card and traits.wordnet.eaten(entry.word):
+                unsaid -= _GAME_TRAITS.keys()
+                answers = {name: max(value, _GAME_TRAITS.get(name, 0.0)) for name, value in answers.items()}
+            for name in unsaid:
+                silent[name][index] = True
+            scales = _scales(traits, entry, answers)
         for name, value in answers.items():
             columns[texts[name]][index] = value
         for text, value in scales.items():
@@ -112,7 +123,21 @@ def trait_questions(traits: Traits, entries: list[Entry]) -> list[Question]:
                 columns[text] = np.zeros(len(entries), np.float32)
                 families[text] = "scale"
             columns[text][index] = value
+    rows = np.stack([columns[text] for text in texts.values()])
+    rows = kin_answers(traits.wordnet, entries, rows, np.stack(list(silent.values())))
+    columns.update(zip(texts.values(), rows, strict=True))
     return [(text, families[text], column) for text, column in columns.items()]
+
+
+def _scales(traits: Traits, entry: Entry, answers: dict[str, float]) -> dict[str, float]:
+    """Size and price of what is no place; an animal's price follows from its size, roughly where nobody keeps it."""
+    size, price = (traits.measure(entry.synset, entry.card, which, common=entry.common) for which in ("size", "price"))
+    if not (answers["touch"] > 0.4 or answers["see"] > 0.5 or size == 0):
+        return scale_answers(None, None, physical=False)
+    if price is None and size is not None and answers["animal"] > 0.5 and answers["person"] < 0.5:
+        kept = max(answers["petanimal"], answers["farmanimal"]) > 0.4
+        return scale_answers(size, animal_price(size), physical=True, price_width=0.35 if kept else 0.9)
+    return scale_answers(size, price, physical=True)
 
 
 def geography_questions(gazetteer: Gazetteer, entries: list[Entry]) -> list[Question]:
@@ -140,28 +165,38 @@ def _named(names: dict[str, float], entry: Entry) -> float:
 
 
 def assemble(entries: list[Entry], questions: list[Question], *, count: int):
-    """Choose questions, drop things that nothing tells from a likelier one, and build the table."""
+    """Choose questions, drop things that nothing tells from a likelier one, build the table and calibrate it."""
     from kaggle_utils.q20.knowledge.bank import BankQuestion, QuestionBank, lexical_questions
+    from kaggle_utils.q20.knowledge.calibration import calibrate_table
     from kaggle_utils.q20.knowledge.levels import encode
     from kaggle_utils.q20.knowledge.objects import Objects, Thing
     from kaggle_utils.q20.knowledge.table import KnowledgeTable
     from kaggle_utils.q20.questions import parse_question
 
-    texts = [text for text in dict.fromkeys(text for text, _, _ in questions) if parse_question(text) is None]
     first = {}
-    for text, family, column in questions:
-        first.setdefault(text, (family, column))
+    for text, family, column in worded_once(questions):
+        if parse_question(text) is None:
+            first[text] = (family, column)
+    texts = list(first)
     columns = np.stack([first[text][1] for text in texts])
     families = [first[text][0] for text in texts]
     game = np.array([i for i, entry in enumerate(entries) if entry.listed])
     picked = pick(columns, families, game, count=count)
     columns, texts, families = columns[picked], [texts[i] for i in picked], [families[i] for i in picked]
     columns = rounded(columns)
+    twice = spelled_twice(entries)
+    for index, other in twice.items():
+        entries[other].aliases += (entries[index].word, *entries[index].aliases)
+        entries[other].prior += entries[index].prior
+    alone = [index for index in range(len(entries)) if index not in twice]
+    columns, entries = columns[:, alone], [entries[index] for index in alone]
     things = [Thing(entry.word, entry.aliases, entry.category, entry.prior) for entry in entries]
     objects = Objects(things)
     bank = [BankQuestion(text, family, CLARITY.get(family, 0.95)) for text, family in zip(texts, families, strict=True)]
     bank += lexical_questions(objects, count=LEXICAL)
-    return without_twins(KnowledgeTable(objects, QuestionBank(bank), encode(columns.T)))
+    table = without_twins(KnowledgeTable(objects, QuestionBank(bank), encode(columns.T)))
+    curves = load_curves()
+    return calibrate_table(table, curves) if curves else table
 
 
 def without_twins(table):

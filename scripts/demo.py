@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 from small_model import small_model  # noqa: E402
 
 from kaggle_utils.q20.record import GameRecord  # noqa: E402
-from kaggle_utils.q20.replay import with_candidates, write_html  # noqa: E402
+from kaggle_utils.q20.replay import with_posterior, write_html  # noqa: E402
 from submission_builder.archive import build_archive  # noqa: E402
 from submission_builder.plan import make_plan  # noqa: E402
 from submission_builder.template import template_main  # noqa: E402
@@ -43,7 +43,7 @@ def build_and_play(folder: Path, *, model: Path | None, games: int) -> VerifyRep
     print(report.to_text(), flush=True)
     for episode in sorted((folder / "verify" / "games").glob("*.json")):
         record = GameRecord.from_kaggle(json.loads(episode.read_text(encoding="utf-8")))
-        write_html(with_candidates(record), folder / "replays" / f"{episode.stem}.html")
+        write_html(with_posterior(record), folder / "replays" / f"{episode.stem}.html")
     return report
 
 

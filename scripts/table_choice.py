@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["choose_questions", "distances", "unlike"]
+__all__ = ["choose_questions", "distances", "unlike", "worded_once"]
 
 _MOVE = np.float32(0.5)
 
@@ -56,3 +56,21 @@ def choose_questions(columns: np.ndarray, first: np.ndarray, *, count: int, batc
         free[best] = False
         apart += distances(columns[best])
     return np.array(chosen)
+
+
+def worded_once(questions: list[tuple[str, str, np.ndarray]]) -> list[tuple[str, str, np.ndarray]]:
+    """One of the questions that answerers read as one ("Does it have a tail?", "Does it normally have a tail?").
+
+    The first one's text stays. A trait was written by hand and stays as it is; of others the larger P(yes) counts.
+    """
+    from kaggle_utils.q20.answerer.wording import wording_key
+
+    first: dict[str, tuple[str, str, np.ndarray]] = {}
+    for text, family, column in questions:
+        key = wording_key(text)
+        known = first.get(key)
+        if known is None:
+            first[key] = (text, family, column)
+        elif known[1] != "trait":
+            first[key] = (known[0], known[1], np.maximum(known[2], column))
+    return list(first.values())

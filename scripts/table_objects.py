@@ -8,16 +8,24 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from difflib import SequenceMatcher
 from pathlib import Path
 
 from table_geography import Gazetteer, Place, plain
 from table_traits import Card, Traits, find_synset
 from table_wordnet import CONCRETE_FILES, Synset, WordNet
 
-__all__ = ["CITY_PEOPLE", "NOUNS", "SYNONYM_ZIPF", "Entry", "choose_objects", "head_sense"]
+__all__ = [
+    "CITY_PEOPLE",
+    "NOUNS",
+    "SYNONYM_ZIPF",
+    "Entry",
+    "choose_objects",
+    "head_sense",
+    "same_word",
+    "spelled_twice",
+]
 
-NOUNS = 15_600
+NOUNS = 15_900
 """WordNet nouns beside the keywords and places."""
 CITY_PEOPLE = 600_000
 SYNONYM_ZIPF = 3.2
@@ -41,6 +49,8 @@ class Entry:
     exact: bool = True
     """Whether the synset is the thing itself and not only what it is a kind of."""
     card: Card | None = None
+    common: Card | None = None
+    """What is said of it as an everyday noun."""
     listed: bool = False
     """Whether it is one of the game's own keywords."""
     place: Place | None = None
@@ -53,12 +63,13 @@ def choose_objects(wordnet: WordNet, traits: Traits, gazetteer: Gazetteer, zipf,
     from kaggle_utils.q20.protocol import normalize
 
     entries = _keywords(wordnet, traits, gazetteer, keywords)
-    taken = {form for entry in entries for name in (entry.word, *entry.aliases) for form in _forms(normalize(name))}
-    more = [*_more_places(gazetteer, zipf), *_nouns(wordnet, zipf)]
+    taken = {normalize(name) for entry in entries for name in (entry.word, *entry.aliases)}
+    more = [*_more_places(gazetteer, zipf), *_nouns(wordnet, traits, zipf)]
     for entry in more:
-        forms = {form for name in (entry.word, *entry.aliases) for form in _forms(normalize(name))}
-        if not forms & taken:
-            taken |= forms
+        names = [name for name in entry.aliases if not _forms(normalize(name)) & taken]
+        if not _forms(normalize(entry.word)) & taken:
+            entry.aliases = tuple(names)
+            taken |= {normalize(name) for name in (entry.word, *names)}
             entries.append(entry)
     nouns = [entry for entry in entries if entry.category == "nouns"]
     keep = {id(entry) for entry in nouns[:NOUNS]}
@@ -71,6 +82,7 @@ def choose_objects(wordnet: WordNet, traits: Traits, gazetteer: Gazetteer, zipf,
 
 
 def _forms(text: str) -> set[str]:
+    """What the game's matcher takes for the same word."""
     return {text, text + "s", text + "es", text.removesuffix("s"), text.removesuffix("es")}
 
 
@@ -102,6 +114,7 @@ def _keywords(wordnet: WordNet, traits: Traits, gazetteer: Gazetteer, path: Path
         else:
             sense, entry.card = traits.things.get(word, (None, None))
             entry.synset, entry.exact = head_sense(wordnet, word)
+            entry.common = traits.common.get(word)
             if sense:
                 entry.synset = find_synset(wordnet, sense)
                 entry.exact = word in (name.lower() for name in entry.synset.words)
@@ -124,18 +137,22 @@ def _more_places(gazetteer: Gazetteer, zipf) -> list[Entry]:
     return entries
 
 
-def _nouns(wordnet: WordNet, zipf) -> list[Entry]:
-    """Common nouns, the likeliest first: frequent, concrete, no names of persons, no scientific names."""
+def _nouns(wordnet: WordNet, traits: Traits, zipf) -> list[Entry]:
+    """Common nouns, the likeliest first: frequent, concrete, no names of persons, no scientific names.
+
+    Those of ``common.txt`` come before all others, also where they are verbs as well (drill) or written large (moon).
+    """
     scored = []
     for word, senses in wordnet.senses.items():
+        common = traits.common.get(word)
         frequency = zipf(word)
-        if frequency < 1.5 or not re.fullmatch(r"[a-z][a-z '-]{1,30}[a-z]", word):
+        if not re.fullmatch(r"[a-z][a-z '-]{1,30}[a-z]", word) or (frequency < 1.5 and not common):
             continue
         best = wordnet.best_sense(word)
         rare = best.counts.get(word, 0) <= 1
         name = rare and any(sense.instance or not any(w == word for w in sense.words) for sense in senses)
         symbol = len(word) <= 2 or (rare and len(word) == 3 and best.file == 27)
-        if (
+        if not common and (
             best.instance
             or name
             or symbol
@@ -151,17 +168,77 @@ def _nouns(wordnet: WordNet, zipf) -> list[Entry]:
         total = sum(s.counts.get(word, 0) + 1 for s in senses)
         others = [(s, (s.counts.get(word, 0) + 1) / total) for s in senses if s is not best][:3]
         entry = Entry(word, "nouns", weight * 10 ** (0.3 * (frequency - 3)), synset=best, others=others)
-        scored.append((frequency + bonus, word, entry))
+        entry.common = common
+        scored.append((frequency + bonus + (9.0 if common else 0.0), word, entry))
     ranked = [entry for _, _, entry in sorted(scored, key=lambda item: (-item[0], item[1]))]
     return _without_rare_synonyms(ranked, zipf)
 
 
 def _without_rare_synonyms(ranked: list[Entry], zipf) -> list[Entry]:
-    """Of the words of one meaning the likeliest, and others only where they are common and not just spelt otherwise."""
-    kept, first = [], {}
+    """Of the words of one meaning the likeliest, and others only where they are common.
+
+    Another spelling of a word that is kept (organisation) becomes a further name of it.
+    """
+    kept: list[Entry] = []
+    first: dict[str, list[Entry]] = {}
     for entry in ranked:
-        known = first.setdefault(entry.synset.offset, entry)
-        alike = SequenceMatcher(None, known.word, entry.word).ratio() > 0.75
-        if known is entry or (zipf(entry.word) >= SYNONYM_ZIPF and not alike):
+        known = first.setdefault(entry.synset.offset, [])
+        same = next((other for other in known if same_word(other.word, entry.word)), None)
+        if same is not None:
+            same.aliases += (entry.word,)
+        elif not known or entry.common or zipf(entry.word) >= SYNONYM_ZIPF:
+            known.append(entry)
             kept.append(entry)
     return kept
+
+
+def spelled_twice(entries: list[Entry]) -> dict[int, int]:
+    """Which entries are other spellings of an earlier one, though their likeliest senses differ; index by index.
+
+    Only nouns that are no keywords: of those the game itself says what it accepts.
+    """
+    first: dict[str, list[int]] = {}
+    found = {}
+    for index, entry in enumerate(entries):
+        if entry.listed or entry.synset is None:
+            continue
+        known = first.setdefault(_plain_spelling(entry.word, _REGIONAL), [])
+        same = next((other for other in known if _shares_a_sense(entries[other], entry)), None)
+        if same is None:
+            known.append(index)
+        else:
+            found[index] = same
+    return found
+
+
+def _shares_a_sense(one: Entry, other: Entry) -> bool:
+    senses = (sense for entry in (one, other) for sense in (entry.synset, *(sense for sense, _ in entry.others)))
+    return any({one.word, other.word} <= set(sense.words) for sense in senses)
+
+
+def same_word(one: str, other: str) -> bool:
+    """Whether two words are one in different spellings, such as British and American ones.
+
+    >>> [same_word(*pair) for pair in (("organization", "organisation"), ("counseling", "counselling"), ("ax", "axe"))]
+    [True, True, True]
+    >>> same_word("donut", "doughnut"), same_word("plane", "airplane"), same_word("hot dog", "hotdog")
+    (True, False, True)
+    """
+    return _plain_spelling(one, _REGIONAL + _LOOSE) == _plain_spelling(other, _REGIONAL + _LOOSE)
+
+
+def _plain_spelling(word: str, rules: tuple[tuple[str, str], ...]) -> str:
+    """What spellings of one word share: American endings, no doubled letters, hyphens or blanks."""
+    for pattern, plain_text in rules:
+        word = re.sub(pattern, plain_text, word)
+    return word
+
+
+_REGIONAL = (
+    (r"[ '-]", ""), (r"ough(?=nut)", "o"), (r"is(?=e|at|ing|er|abl)", "iz"), (r"ys(?=e)", "yz"),
+    (r"our(?=$|s$|a|e|i|l)", "or"), (r"re(?=$|s$)", "er"), (r"ogue(?=$|s$)", "og"), (r"ence(?=$|s$)", "ense"),
+    (r"ae|oe", "e"), (r"(?<=m)me(?=$|s$)", ""), (r"grey", "gray"), (r"yre", "ire"), (r"ph", "f"),
+    (r"([a-z])\1", r"\1"),
+)  # fmt: skip
+_LOOSE = ((r"que(?=$|s$)", "k"), (r"(?<=..)e(?=$|s$)", ""))
+"""Such words mean one thing only where nothing else does (ax, axe), not in general (mat, matte)."""

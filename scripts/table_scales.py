@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["PRICES", "SIZES", "above", "scale_answers"]
+__all__ = ["PRICES", "SIZES", "above", "animal_price", "scale_answers"]
 
 SIZES = (
     ("Is it smaller than a coin?", 1.2, -1),
@@ -45,10 +45,17 @@ def above(value: float, threshold: float, *, width: float, most: float = 0.96) -
     return 1 - most + (2 * most - 1) * share
 
 
-def scale_answers(size: float | None, price: float | None, *, physical: bool) -> dict[str, float]:
+def animal_price(size: float) -> float:
+    """What an animal of a size is worth: a hamster fifteen dollars, a dog three hundred, a cow two thousand."""
+    return size + 0.4
+
+
+def scale_answers(
+    size: float | None, price: float | None, *, physical: bool, price_width: float = 0.35
+) -> dict[str, float]:
     """P(yes) of all questions on both scales for one thing; what is no thing has no size and no price."""
     answers = {}
-    for scale, value, width in ((SIZES, size, 0.22), (PRICES, price, 0.35)):
+    for scale, value, width in ((SIZES, size, 0.22), (PRICES, price, price_width)):
         for text, threshold, direction in scale:
             if value is None:
                 answers[text] = 0.3 if physical else 0.08

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import chain
 
 import numpy as np
 from table_objects import Entry
-from table_traits import word_set
+from table_traits import find_synset, rows, word_set
 from table_wordnet import Synset, WordNet
 
 __all__ = ["Question", "a_or_an", "kind_questions", "part_questions", "topic_questions"]
@@ -51,8 +52,24 @@ def _spoken_name(wordnet: WordNet, synset: Synset, zipf) -> str | None:
     return max(names, key=zipf, default=None)
 
 
-def kind_questions(wordnet: WordNet, entries: list[Entry], zipf, *, least: int = 8) -> list[Question]:
-    """ "Is it a kind of bird?" for each spoken-of concept above at least ``least`` things."""
+def _wider_kinds(wordnet: WordNet) -> dict[str, tuple[list[str], dict[str, float]]]:
+    """What ``kinds.txt`` adds to a kind: offsets of more concepts, and traits with the share of their P(yes)."""
+    wider = {}
+    for line in rows("kinds.txt"):
+        name, concepts, traits = (part.strip() for part in line.split("|"))
+        shares = {trait: float(share) for trait, share in (word.split("=") for word in traits.split())}
+        wider[name] = ([find_synset(wordnet, concept).offset for concept in concepts.split()], shares)
+    return wider
+
+
+def kind_questions(
+    wordnet: WordNet, entries: list[Entry], zipf, *, traits: dict[str, np.ndarray], least: int = 8
+) -> list[Question]:
+    """ "Is it a kind of bird?" for each spoken-of concept above at least ``least`` things.
+
+    WordNet splits what people call by one name ("food" that is solid and other food), so ``kinds.txt`` joins concepts
+    and says which of ``traits`` (columns float32 [N] by trait) make a thing one of a kind as well.
+    """
     members: dict[str, list[tuple[int, float]]] = {}
     weight: Counter[str] = Counter()
     for index, entry in enumerate(entries):
@@ -67,15 +84,18 @@ def kind_questions(wordnet: WordNet, entries: list[Entry], zipf, *, least: int =
             for offset in wordnet.ancestors(other):
                 if offset not in above:
                     members.setdefault(offset, []).append((index, min(0.45, OTHER_SENSE * 2 * share + 0.02)))
-    questions, seen = [], set()
+    questions, seen, wider = [], set(), _wider_kinds(wordnet)
     for offset, found in members.items():
         name = _spoken_name(wordnet, wordnet.synsets[offset], zipf)
         if name is None or weight[offset] < least or name in seen:
             continue
         seen.add(name)
         column = np.full(len(entries), NO, np.float32)
-        for index, value in found:
+        more, shares = wider.get(name, ([], {}))
+        for index, value in chain(found, *(members.get(other, []) for other in more)):
             column[index] = max(column[index], value)
+        for trait, share in shares.items():
+            column = np.maximum(column, np.where(traits[trait] > 0.5, share * traits[trait], 0)).astype(np.float32)
         if not (name.endswith("s") and not name.endswith(("ss", "us"))):
             questions.append((f"Is it a kind of {name}?", "kind", column))
     return questions

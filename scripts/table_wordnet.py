@@ -5,14 +5,20 @@ It reads the files as they are; which sense a word is taken in, and what follows
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["CONCRETE_FILES", "Synset", "WordNet", "load_wordnet"]
+__all__ = ["ANIMAL", "CONCRETE_FILES", "Synset", "WordNet", "load_wordnet"]
 
 CONCRETE_FILES = frozenset({5, 6, 8, 13, 17, 20, 27})
 """Lexicographer files of things: animal, artifact, body, food, object, plant, substance."""
+ANIMAL, _FOOD = 5, 13
+_FLESH = re.compile(
+    r"\bflesh(?! and)|\bmeat (?:of|from)|\bedible|food fish|prepared as food|\b(?:sun)?fish(?:es)?\b|"
+    r"bivalve|shell|lobster"
+)
 _SENSE_FACTOR = {13: 4.0, 6: 3.0, 5: 3.0, 8: 2.5, 20: 2.0, 17: 2.0, 27: 1.8, 15: 1.3, 18: 1.5, 3: 0.5}
 
 
@@ -50,8 +56,8 @@ class WordNet:
         self, synsets: dict[str, Synset], senses: dict[str, list[Synset]], others: dict[str, int] | None = None
     ) -> None:
         self.synsets, self.senses, self._others = synsets, senses, others or {}
-        self.meant: dict[str, str] = {}
-        """Words of the definition of the sense that is meant, where frequencies mislead."""
+        self.meant: dict[str, Synset] = {}
+        """The sense that is meant, where frequencies mislead."""
         self._paths: dict[str, dict[str, int]] = {}
 
     def __getitem__(self, name: str) -> Synset:
@@ -78,18 +84,28 @@ class WordNet:
         nouns = sum(synset.counts.get(word, 0) for synset in self.senses.get(word, ()))
         return (nouns + 1) / (nouns + 1 + self._others.get(word, 0))
 
+    def eaten(self, word: str) -> bool:
+        """Whether the word also names its own flesh as food (a dog is not a hot dog)."""
+        foods = (synset.definition for synset in self.senses.get(word, ()) if synset.file == _FOOD)
+        return any(_FLESH.search(text) for text in foods)
+
     def best_sense(self, word: str) -> Synset:
         """The sense a person would think of in a game of things: frequent first, with a bonus for concrete ones."""
         senses = self.senses[word]
         if word in self.meant:
-            return next((synset for synset in senses if self.meant[word] in synset.definition), senses[0])
+            return self.meant[word]
 
         def score(rank: int) -> float:
             synset = senses[rank]
             factor = _SENSE_FACTOR.get(synset.file, 1.0) * (0.3 if synset.instance else 1.0)
             return (synset.counts.get(word, 0) + 0.8) * factor / (1 + 0.35 * rank)
 
-        return senses[max(range(len(senses)), key=score)]
+        best = senses[max(range(len(senses)), key=score)]
+        if best.file == _FOOD and _FLESH.search(
+            best.definition
+        ):  # "haddock": the fish and its flesh; who thinks of the flesh knows the fish as well
+            return next((synset for synset in senses if synset.file == ANIMAL), best)
+        return best
 
 
 def load_wordnet(folder: Path) -> WordNet:

@@ -12,15 +12,27 @@ __all__ = ["main"]
 _COMMANDS = {
     "arena": ("kaggle_utils.q20.commands.arena", "play a tournament against strangers and print the ratings"),
     "play": ("kaggle_utils.q20.commands.play", "play against the computer, as guesser or as answerer"),
-    "replay": ("kaggle_utils.q20.replay", "make a web page of an episode"),
+    "replay": ("kaggle_utils.q20.commands.replay", "make a web page of an episode, or of a game that arena saved"),
     "table": ("kaggle_utils.q20.commands.table", "look into the knowledge table"),
 }
+
+
+_EXAMPLES = """examples:
+  python -m kaggle_utils.q20 play answerer           # think of something, it asks
+  python -m kaggle_utils.q20 arena --games 40        # our player among strangers
+  python -m kaggle_utils.q20 arena --help            # what else a command takes
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0 for success, 2 for bad input."""
     words = list(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(prog="python -m kaggle_utils.q20", description=__doc__.split("``: ")[1])
+    parser = argparse.ArgumentParser(
+        prog="python -m kaggle_utils.q20",
+        description="20 Questions: " + __doc__.split("``: ")[1],
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(metavar="command", required=True)
     for name, (_, what) in _COMMANDS.items():
         commands.add_parser(name, help=what, add_help=False)

@@ -104,7 +104,8 @@ def rounds_frame(records: GameRecord | Iterable[GameRecord]) -> pandas.DataFrame
 
     Returns:
         Columns game, team (0 or 1), name, round (from 1), question, answer, guess, found (the guess ended the game),
-        ask_seconds, answer_seconds, guess_seconds, candidates, entropy_bits, gain_bits; NaN where the record has none.
+        ask_seconds, answer_seconds, guess_seconds, candidates, entropy_bits, gain_bits, expected_bits; NaN where the
+        record has none.
     """
     rows = []
     for game, record in enumerate(_many(records)):
@@ -114,9 +115,10 @@ def rounds_frame(records: GameRecord | Iterable[GameRecord]) -> pandas.DataFrame
                 found = won and number == len(team.rounds) and bool(played.guess)
                 rows.append([game, side, team.name, number, played.question, played.answer, played.guess, found,
                              *played.seconds, played.candidate_count, played.entropy_bits,
-                             played.gain_bits])  # fmt: skip
+                             played.gain_bits, played.expected_bits])  # fmt: skip
     columns = ["game", "team", "name", "round", "question", "answer", "guess", "found", "ask_seconds",
-               "answer_seconds", "guess_seconds", "candidates", "entropy_bits", "gain_bits"]  # fmt: skip
+               "answer_seconds", "guess_seconds", "candidates", "entropy_bits", "gain_bits",
+               "expected_bits"]  # fmt: skip
     frame = require("pandas", extra="train").DataFrame(rows, columns=columns)
     return frame.astype(dict.fromkeys(columns[8:], "float64"))
 

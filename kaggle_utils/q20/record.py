@@ -37,6 +37,8 @@ class Round:
     entropy_bits: float | None = None
     gain_bits: float | None = None
     """What the answer took off the entropy; below zero where it pointed the wrong way."""
+    expected_bits: float | None = None
+    """What the answer was expected to take off it, before it was known: what the question is worth."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@
 would believe and what each answer told it, ``render_html`` makes the page and ``write_html`` puts it on disk whole or
 not at all. The page needs no network and runs no script, whatever the players wrote.
 
-From the command line: ``python -m kaggle_utils.q20.replay EPISODE.json [-o OUT.html]``.
+From the command line: ``python -m kaggle_utils.q20 replay EPISODE.json [-o OUT.html]``, or ``replay GAMES.jsonl
+--game 3`` for a game of a tournament.
 """
 
 from __future__ import annotations
@@ -66,18 +67,21 @@ def with_candidates(record: GameRecord, vocabulary: Vocabulary | None = None) ->
 
 
 def with_posterior(record: GameRecord, table: KnowledgeTable | PreparedTable | None = None) -> GameRecord:
-    """Return the record with what our questioner would believe in each seat: words, entropy, and what answers told.
+    """Return the record with what our questioner would believe in each seat: words, entropy, what answers told.
+
+    Beside what an answer told stands what the question was expected to tell (``expected_bits``); None where neither
+    table nor rules know the question, as the handshake, which tells about the answerer alone.
 
     Belief is the posterior of ``questioner.single.Questioner`` over the words of ``table`` (the shipped one), the
     vocabulary beyond it and kinds of answerers, after each answer and before its guess. ``candidate_count`` is the
     number of words that the entropy is worth (2 to its power), since nothing is ever ruled out but by a guess.
     """
-    from kaggle_utils.q20.knowledge.table_file import load_table  # a replay without beliefs needs no table
-    from kaggle_utils.q20.questioner.prepared import PreparedTable as Prepared
+    from kaggle_utils.q20.questioner import prepared  # a replay without beliefs needs no table
 
-    known = (
-        table if isinstance(table, Prepared) else Prepared(load_table() if table is None else table, load_vocabulary())
-    )
+    if table is None:
+        known = prepared.shipped_table(load_vocabulary())
+    else:
+        known = table if isinstance(table, prepared.PreparedTable) else prepared.PreparedTable(table, load_vocabulary())
     return replace(record, teams=tuple(_team_with_posterior(team, known) for team in record.teams))
 
 
@@ -87,7 +91,7 @@ def _team_with_posterior(team: Team, table: PreparedTable) -> Team:
     questioner = Questioner(table)
     rounds = []
     for played in team.rounds:
-        before = questioner.entropy_bits
+        before, promised = questioner.entropy_bits, questioner.expected_gain(played.question)
         questioner.observe(played.question, {"yes": True, "no": False}.get(played.answer))
         after = questioner.entropy_bits
         told = round(before - after, 4) if played.answer in ("yes", "no") else None
@@ -98,6 +102,7 @@ def _team_with_posterior(team: Team, table: PreparedTable) -> Team:
                 candidate_count=max(1, round(2.0**after)),
                 entropy_bits=after,
                 gain_bits=told,
+                expected_bits=None if promised is None else round(promised, 4),
             )
         )
         if played.guess:
@@ -126,36 +131,58 @@ def _round_with_candidates(rounds: Sequence[Round], index: int, vocabulary: Voca
     )
 
 
-def read_record(path: str | os.PathLike[str]) -> GameRecord:
-    """Read a Kaggle episode (the environment's JSON, with or without "logs") or a saved ``GameRecord``.
+def read_record(path: str | os.PathLike[str], *, game: int | None = None) -> GameRecord:
+    """Read a Kaggle episode (the environment's JSON, with or without "logs"), a saved ``GameRecord`` or one of many.
+
+    Args:
+        path: such a JSON file, or JSON lines as ``arena -o`` writes them.
+        game: which line, from 1; it may be left out where there is only one.
 
     Raises:
-        ValueError: the file is not such JSON; the message names the file and what is there.
+        ValueError: the file is not such JSON, or has no such game; the message names the file and what is there.
     """
     text = Path(path).read_text(encoding="utf-8")
+    lines = [line for line in text.split("\n") if line.strip()]
+    many = Path(path).suffix == ".jsonl" or (len(lines) > 1 and all(line[0] + line[-1] == "{}" for line in lines))
     try:
+        if many:
+            text = _line(lines, game)
+        elif game not in (None, 1):
+            raise ValueError(f"game {game} was asked for, and the file holds one game")
         value = json.loads(text)
-        return GameRecord.from_kaggle(value) if "steps" in value else GameRecord.from_json(text)
+        return GameRecord.from_kaggle(value) if "steps" in value else GameRecord.from_json(value)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise ValueError(
             f"{path} is no game of 20 Questions ({type(error).__name__}: {error}); expected the JSON of an episode "
-            "(env.toJSON() or a downloaded replay) or of GameRecord.to_json()"
+            "(env.toJSON() or a downloaded replay) or of GameRecord.to_json(), or JSON lines of `arena -o` and the "
+            "number of a game"
         ) from error
+
+
+def _line(lines: Sequence[str], game: int | None) -> str:
+    if game is None and len(lines) == 1:
+        return lines[0]
+    if game is None or not 1 <= game <= len(lines):
+        asked = "none was named" if game is None else f"game {game} was asked for"
+        raise ValueError(f"the file holds {len(lines)} games and {asked}; name one, for example with --game 1")
+    return lines[game - 1]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Render one episode; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m kaggle_utils.q20.replay", description=__doc__.split("\n")[0])
-    parser.add_argument("episode", type=Path, help="JSON of an episode or of a saved game record")
+    parser.add_argument("episode", type=Path, help="JSON of an episode or of a saved game, or the games of arena -o")
+    parser.add_argument("--game", type=int, help="which game, from 1, where the file holds several")
     parser.add_argument("-o", "--output", type=Path, help="HTML file to write (default: beside the episode)")
     parser.add_argument("--spelling", action="store_true", help="candidates by spelling alone, without the table")
     parser.add_argument("--no-candidates", action="store_true", help="leave the record's candidates as they are")
     options = parser.parse_args(argv)
     try:
-        record = read_record(options.episode)
+        record = read_record(options.episode, game=options.game)
         if not options.no_candidates:
             record = with_candidates(record) if options.spelling else with_posterior(record)
-        print(write_html(record, options.output or options.episode.with_suffix(".html")))
+        name = f"{options.episode.stem}{f'-{options.game}' if options.game else ''}.html"
+        print(write_html(record, options.output or options.episode.with_name(name)))
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2

@@ -62,6 +62,8 @@ class Beliefs:
         """Take a vocabulary, by default the shipped one."""
         self._vocabulary = vocabulary
         self._last: tuple[object, Belief] | None = None
+        self.chosen = vocabulary is not None
+        """Whether it is another vocabulary than the shipped one."""
 
     @property
     def vocabulary(self) -> Vocabulary:

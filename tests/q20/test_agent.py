@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import sys
 import threading
 import time
@@ -82,6 +83,50 @@ def test_agent_has_the_two_arguments_that_the_environment_counts():
     assert make_agent(log=False).__code__.co_argcount == 2
 
 
+# --- answers
+
+
+def answer(agent, keyword, question):
+    return agent({"turnType": "answer", "keyword": keyword, "category": "things", "questions": [question]}, None)
+
+
+def test_what_the_shipped_table_knows_is_answered_without_a_model():
+    agent = make_agent(log=False)
+    assert answer(agent, "banana", "Is it something you can eat?") == "yes"
+    assert answer(agent, "banana", "Can you eat it?") == "yes"
+    assert answer(agent, "hammer", "Is it something you can eat?") == "no"
+    assert answer(agent, "banana", "Is it admired by poets?") == "no", "nobody knows"
+
+
+def test_the_model_has_a_say_in_what_the_table_is_not_quite_sure_of():
+    """Of the answers of which the table claims 90 %, more than 10 % are wrong."""
+    word, asked = TABLE.objects.words[0], list(TABLE.stored)
+    row = dict(zip(asked, TABLE.rows([0])[0][asked].tolist(), strict=True))
+    said_yes = TABLE.bank.texts[max((q for q in asked if row[q] < 0.95), key=row.__getitem__)]
+    for p_yes, expected in ((0.001, "no"), (0.999, "yes"), (0.5, "yes")):
+        agent = make_agent(small(FakeGenerator(p_yes=p_yes)), log=False)
+        assert answer(agent, word, said_yes) == expected
+    assert answer(make_agent(small(RaisingGenerator(MemoryError())), log=False), word, said_yes) == "yes"
+
+
+def test_the_threshold_of_the_model_counts_beside_the_table_too():
+    for threshold, expected in ((0.5, "yes"), (0.7, "no")):
+        robot = default_robot(FakeGenerator(p_yes=0.6), table=TABLE, vocabulary=WORDS, threshold=threshold)
+        assert answer(make_agent(robot, log=False), "cat", "Is it soft?") == expected
+
+
+def test_a_table_that_cannot_be_read_leaves_rules_and_model(monkeypatch, caplog):
+    def broken(path=None):
+        raise FileNotFoundError("table.q20")
+
+    monkeypatch.setattr("kaggle_utils.q20.agent.load_table", broken)
+    agent = make_agent(FakeGenerator(p_yes=0.9), log=False)
+    assert answer(agent, "cat", "Does the keyword start with the letter 'd'?") == "no"
+    assert not caplog.text, "rules need no table"
+    assert answer(agent, "cat", "Is it soft?") == "yes"
+    assert "table.q20" in caplog.text
+
+
 # --- failures inside
 
 
@@ -138,15 +183,18 @@ def test_a_vocabulary_that_cannot_be_read_is_no_disaster(monkeypatch, caplog):
     agent = make_agent(default_robot(), log=False)
     assert agent(REFUSED, None).endswith("?")
     assert agent(GUESS, None) == "water"
-    assert agent(SEMANTIC, None) == "no"
+    assert agent({**SEMANTIC, "questions": ["Is it admired by poets?"]}, None) == "no"
     assert "vocabulary.txt.gz" in caplog.text
 
 
 def test_a_failure_is_logged_in_full_once_and_within_bounds(caplog):
-    agent = make_agent(RaisingGenerator(RuntimeError("out \u2603 of memory " * 200)), log=False)
+    agent = make_agent(small(RaisingGenerator(RuntimeError("out \u2603 of memory " * 200))), log=False)
     for _ in range(3):
         assert agent(SEMANTIC, None) == "no"
-    first, second, third = (record.getMessage() for record in caplog.records)
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == 6, "the model is asked twice a turn: with what the table knows, and alone"
+    assert [text.split()[0] for text in messages[:2]] == ["AnswerKnowing", "AnswerLLM"]
+    first, second, third = messages[::2]
     assert "RuntimeError" in first
     assert "raise self.error_to_raise" in first
     assert "Traceback" not in second
@@ -159,10 +207,13 @@ def test_an_error_that_cannot_even_be_printed_is_survived():
         def __str__(self):
             raise ValueError("no text")
 
-    assert make_agent(RaisingGenerator(Nasty()), log=False)(SEMANTIC, None) == "no"
+    assert make_agent(small(RaisingGenerator(Nasty())), log=False)(SEMANTIC, None) == "no"
 
 
 def test_a_real_interrupt_of_the_user_passes():
+    # Started in the background (nohup, `make test &`), a process ignores the signal, and Python leaves it at that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+
     class Interrupts:
         def reply(self, obs):
             import _thread
@@ -171,8 +222,11 @@ def test_a_real_interrupt_of_the_user_passes():
             time.sleep(20)
 
     started = time.monotonic()
-    with pytest.raises(KeyboardInterrupt):
-        make_agent(Robot(answering=[Interrupts()]), act_timeout=30, log=False)(SEMANTIC, None)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            make_agent(Robot(answering=[Interrupts()]), act_timeout=30, log=False)(SEMANTIC, None)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert time.monotonic() - started < 15
 
 

@@ -23,7 +23,7 @@ def load(path):  # what kaggle_environments.agent.get_last_callable does
     return [v for v in env.values() if callable(v)][-1], env
 ASK = {"turnType": "ask", "role": "guesser", "questions": [], "answers": [], "guesses": []}
 REFUSED = {**ASK, "questions": ["Is it Agent Alpha?"], "answers": ["no"], "guesses": ["table"]}
-ANSWER = {"turnType": "answer", "questions": ["Is it soft?"], "keyword": "cat", "category": "things"}
+ANSWER = {"turnType": "answer", "questions": ["Is it admired by poets?"], "keyword": "cat", "category": "things"}
 GUESS = {"turnType": "guess", "questions": ["Is it Agent Alpha?"], "answers": ["yes"], "guesses": []}
 CFG = {"actTimeout": 60}
 """
@@ -72,8 +72,12 @@ def check_rules_only(replies):
 
 
 def test_plays_by_rules_without_a_model(packed):
-    replies, errors = run(packed, ALL_TURNS)
+    known = 'agent({**ANSWER, "questions": ["Is it something you can eat?"], "keyword": "banana"}, CFG)'
+    (replies, knows), errors = run(
+        packed, ALL_TURNS.replace("print(json.dumps([", "print(json.dumps([[").replace("]))", f"], {known}]))")
+    )
     check_rules_only(replies)
+    assert knows == "yes", "the packed table answers what is meant"
     assert errors == ""
 
 
@@ -101,7 +105,7 @@ heavy = sorted({"torch", "transformers", "pandas"} & set(sys.modules))
 print(json.dumps([first, time.perf_counter() - start, heavy]))
 """
     (first, seconds, heavy), _ = run(packed, code)
-    assert first < 4  # of processor time: about 1 s on an idle machine, twice that where others share the caches
+    assert first < 2  # of processor time: half a second on an idle machine, twice that where others share the caches
     assert seconds < 20
     assert heavy == []
 
@@ -144,7 +148,7 @@ print(json.dumps([len(models), replies, [row["strategy"] for row in rows]]))
     assert len(set(replies[8:12])) == 1
     assert replies[8] in ("yes", "no")
     assert all(replies[12:])
-    assert strategies[8:12] == ["AnswerLLM"] * 4
+    assert strategies[8:12] == ["AnswerKnowing"] * 4, "the table and the model"
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ class Answerer:
 
     def __init__(
         self,
-        table: KnowledgeTable | None = None,
+        table: KnowledgeTable | TableLookup | Callable[[], KnowledgeTable] | None = None,
         generator: YesNo | None = None,
         *,
         calibrate: Callable[[np.ndarray], np.ndarray] | None = None,
@@ -75,7 +75,7 @@ class Answerer:
         """Take what there is to ask; without a table and a model only rules answer.
 
         Args:
-            table: what is known.
+            table: what is known: a table, a lookup that several answerers share, or what loads a table at first use.
             generator: a language model.
             calibrate: from the model's P(yes), float64 [n], to calibrated ones, for example
                 ``lambda p: curve.apply(p, "model")`` with what ``fit_calibration`` returned; None leaves them alone.
@@ -92,7 +92,7 @@ class Answerer:
             raise ValueError(
                 f"prompts={tuple(prompts)!r}, sure={sure}: expected one or more of {', '.join(PROMPTS)}, and 0.5 to 1"
             )
-        self.table = TableLookup(table) if table is not None else None
+        self.table = table if table is None or isinstance(table, TableLookup) else TableLookup(table)
         self.generator, self.calibrate = generator, calibrate
         self.prompts = tuple(PROMPTS[name] for name in prompts)
         self.facts, self.sure = facts, sure

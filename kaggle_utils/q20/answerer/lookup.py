@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +26,7 @@ __all__ = ["Fact", "TableLookup"]
 _HEAD_NOUN_TRUST = 0.6  # of the log-odds; "is it a kind of" holds for a gnome and a garden gnome, its size may not
 _ONE_OF_SEVERAL = 0.6  # P(red) as a share of P(red or pink): where the latter is no, the former is
 _ALTERNATIVES = re.compile(r"(.{4,80}? )(?:((?:\w+, )*\w+),? or )(\w+)(.{0,40})")
+_ROWS_KEPT = 64
 _SURE = 0.85  # facts below this are not worth the words
 
 
@@ -41,10 +42,15 @@ class Fact:
 class TableLookup:
     """A table by the words of strangers; rows of the newest keywords are kept."""
 
-    def __init__(self, table: KnowledgeTable) -> None:
-        """Take a table; its wordings are indexed at the first question, some 50 microseconds for each."""
-        self.table = table
-        self._row = lru_cache(maxsize=64)(lambda index: table.rows([index])[0])
+    def __init__(self, table: KnowledgeTable | Callable[[], KnowledgeTable]) -> None:
+        """Take a table, or what loads one at the first question; that also indexes wordings, 50 microseconds each."""
+        self._source = table
+        self._rows: dict[int, np.ndarray] = {}
+
+    @cached_property
+    def table(self) -> KnowledgeTable:
+        """The table."""
+        return self._source() if callable(self._source) else self._source
 
     def probability(self, keyword: str, question: str) -> float | None:
         """Return P(yes), or None where the table has no such keyword or question."""
@@ -52,7 +58,7 @@ class TableLookup:
         if asked is None or known is None:
             return None
         (number, share), (index, trust) = asked, known
-        return share * _tempered(float(self._row(index)[number]), trust)
+        return share * _tempered(float(self._row(index)[self.table.place[number]]), trust)
 
     def question_of(self, question: str) -> tuple[int, float] | None:
         """Return the bank's index of a question in any of its common wordings, and the share of its P(yes) to take.
@@ -73,18 +79,26 @@ class TableLookup:
         known, words = self._object(keyword), content_words(question)
         if known is None or not words:
             return []
-        row = self._row(known[0])
+        row, place = self._row(known[0]), self.table.place
         scores: dict[int, float] = {}
         for word in words:
             numbers = self._by_word.get(word, ())
             for number in numbers:
                 scores[number] = scores.get(number, 0.0) + math.log(1 + len(self.table.bank) / len(numbers))
         ranked = sorted(scores, key=lambda number: (-scores[number], number))
-        sure = (number for number in ranked if max(row[number], 1 - row[number]) >= _SURE)
+        sure = (number for number in ranked if max(row[place[number]], 1 - row[place[number]]) >= _SURE)
         return [
-            Fact(self.table.bank.texts[number], float(row[number]))
+            Fact(self.table.bank.texts[number], float(row[place[number]]))
             for number, _ in zip(sure, range(count), strict=False)
         ]
+
+    def _row(self, index: int) -> np.ndarray:
+        """P(yes) of the questions about meaning, float32 [Qs]: those about spelling need no table."""
+        if index not in self._rows:
+            if len(self._rows) >= _ROWS_KEPT:
+                self._rows.clear()
+            self._rows[index] = self.table.decode(self.table.by_object[[index]], self.table.stored, axis=1)[0]
+        return self._rows[index]
 
     def _object(self, keyword: str) -> tuple[int, float] | None:
         """The object, and how far its row may be trusted for this keyword."""

@@ -1,20 +1,37 @@
-"""``arena``: our player among strangers, two against two, with ratings as the competition has them."""
+"""Our player among strangers, two against two, with ratings as the competition has them.
+
+``arena`` deals players and keywords at random, plays all games under the environment's rules and prints a leaderboard:
+a rating with its 95 % interval, and games won, lost and tied. With a model our player uses it, and the source
+notebook's robot plays with the same one.
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from kaggle_utils.q20.keywords import load_keywords
+from kaggle_utils.q20.knowledge.table import KnowledgeTable
 from kaggle_utils.q20.knowledge.table_file import load_table
-from kaggle_utils.q20.tournament.players import RobotPlayer
+from kaggle_utils.q20.tournament.lockstep import LockstepGenerator
+from kaggle_utils.q20.tournament.notebook_robot import NotebookRobot
+from kaggle_utils.q20.tournament.players import Player, RobotPlayer
 from kaggle_utils.q20.tournament.ratings import Standing
 from kaggle_utils.q20.tournament.round_robin import play_matches, random_matches
 from kaggle_utils.q20.tournament.strangers import strangers
 
 __all__ = ["leaderboard", "main"]
+
+_EXAMPLES = """examples:
+  python -m kaggle_utils.q20 arena --games 40                       # some minutes on two cores
+  python -m kaggle_utils.q20 arena --category place -o games.jsonl  # then: replay games.jsonl --game 1
+  python -m kaggle_utils.q20 arena --games 20 --model /kaggle/input/gemma-2/transformers/gemma-2-2b-it/2
+"""
 
 
 def leaderboard(standings: Sequence[Standing]) -> str:
@@ -35,28 +52,75 @@ def leaderboard(standings: Sequence[Standing]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Play, print the leaderboard, save the games if asked; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m kaggle_utils.q20 arena", description=__doc__)
-    parser.add_argument("--games", type=int, default=200, help="games to play (default 200)")
-    parser.add_argument("--category", help="keywords of one category only: things, place")
-    parser.add_argument("--table", type=Path, help="a table file (default: the shipped one)")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed plays the same games")
-    parser.add_argument("-o", "--output", type=Path, help="write the games as JSON lines")
-    options = parser.parse_args(argv)
+    options = _parser().parse_args(argv)
     try:
-        if options.games < 1:
-            raise ValueError(f"--games {options.games}: expected at least 1")
+        _check(options)
         keywords = load_keywords(category=options.category)
-        known = load_table(options.table)
-        table = known.subset([i for k in keywords if (i := known.objects.index_of(k.word)) is not None])
-    except (OSError, ValueError) as error:
+        table = load_table(options.table)
+        known = [index for row in keywords if (index := table.objects.index_of(row.word)) is not None]
+        if not known:
+            raise ValueError(f"--table {options.table}: it holds none of the {len(keywords)} keywords to be played")
+        players = [
+            *_ours(table if options.table else None, options.model),
+            *strangers(table.subset(np.unique(known)), seed=options.seed),
+        ]
+    except (OSError, ValueError, ImportError) as error:
         print(error, file=sys.stderr)
         return 2
-    from kaggle_utils.q20.agent import default_robot
-
-    players = [RobotPlayer("ours", default_robot()), *strangers(table, seed=options.seed)]
     matches = random_matches(len(players), keywords, games=options.games, seed=options.seed)
-    played = play_matches(players, matches)
+    played = play_matches(players, matches, chunk=options.chunk)
     print(leaderboard(played.standings(seed=options.seed)))
     if options.output:
         print(f"games: {played.save(options.output)}")
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m kaggle_utils.q20 arena",
+        description=__doc__.splitlines()[0],
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--games", type=int, default=200, help="games to play (default 200)")
+    parser.add_argument("--category", help="keywords of one category only: things, place")
+    parser.add_argument("--table", type=Path, help="a table file (default: the shipped one)")
+    parser.add_argument("--model", type=Path, help="folder of a language model: with it plays a second player of ours, "
+                                                   "and the source notebook's robot")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="the same seed plays the same games")
+    parser.add_argument("--chunk", type=int, default=32, help="games side by side (default 32)")
+    parser.add_argument("-o", "--output", type=Path, help="write the games as JSON lines")
+    return parser
+
+
+def _check(options: argparse.Namespace) -> None:
+    """All that can be wrong is said before the games are played, not after."""
+    problems = [f"--{name} {value}: expected at least 1"
+                for name, value in (("games", options.games), ("chunk", options.chunk)) if value < 1]  # fmt: skip
+    if options.seed < 0:
+        problems.append(f"--seed {options.seed}: expected 0 or more")
+    if options.output is not None:
+        folder = options.output.absolute().parent
+        if not folder.is_dir():
+            problems.append(f"--output {options.output}: there is no folder {folder}; make it first")
+        elif options.output.is_dir():
+            problems.append(f"--output {options.output}: that is a folder; name a file in it")
+        elif not os.access(folder, os.W_OK):
+            problems.append(f"--output {options.output}: {folder} cannot be written to")
+    if options.model is not None and not (options.model / "config.json").is_file():
+        problems.append(f"--model {options.model}: expected a model's folder, with config.json and its weights")
+    if problems:
+        raise ValueError("\n".join(problems))
+
+
+def _ours(table: KnowledgeTable | None, model: Path | None) -> list[Player]:
+    from kaggle_utils.q20.agent import default_robot  # not for `--help`
+
+    ours: list[Player] = [RobotPlayer("ours", default_robot(table=table))]
+    if model is not None:
+        from kaggle_utils.inference.generation import HFGenerator  # a command puts parts together; games know no model
+
+        generator = HFGenerator.from_folder(model)
+        robot = default_robot(LockstepGenerator(generator), table=table)
+        ours += [RobotPlayer("ours with the model", robot), NotebookRobot(generator)]
+    return ours

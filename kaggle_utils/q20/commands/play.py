@@ -1,4 +1,4 @@
-"""``play``: a person against the computer in the terminal, as guesser or as answerer."""
+"""Play against the computer in the terminal: a guesser finds its keyword, an answerer lets it find his."""
 
 from __future__ import annotations
 
@@ -12,12 +12,26 @@ from kaggle_utils.q20.answerer.answerer import Answerer
 from kaggle_utils.q20.keywords import Keyword, load_keywords
 from kaggle_utils.q20.knowledge.table import KnowledgeTable
 from kaggle_utils.q20.knowledge.table_file import load_table
-from kaggle_utils.q20.protocol import ROUNDS, keywords_match
+from kaggle_utils.q20.protocol import ROUNDS, keywords_match, normalize
+from kaggle_utils.q20.questioner.profiles import AnswererProfile
 from kaggle_utils.q20.questioner.single import Questioner
 
-__all__ = ["main", "person_answers", "person_guesses"]
+__all__ = ["PEOPLE", "main", "person_answers", "person_guesses"]
 
-_ANSWERS = {"y": True, "yes": True, "n": False, "no": False, "?": None, "": None, "unsure": None}
+PEOPLE = (
+    AnswererProfile(0.02, lexical=0.05, weight=0.3),
+    AnswererProfile(0.08, lexical=0.05, weight=0.5),
+    AnswererProfile(0.20, lexical=0.05, weight=0.2),
+)
+"""People as answerers: they know what a thing is, and would rather not count its letters."""
+
+_ANSWERS = {"y": True, "yes": True, "n": False, "no": False, "?": None, "unsure": None}
+_SOURCES = {"default": "not known: a guess", "named": "that is its name"}
+_EXAMPLES = """examples:
+  python -m kaggle_utils.q20 play guesser                 # it has a keyword, you ask
+  python -m kaggle_utils.q20 play guesser --keyword cow   # set one for somebody else
+  python -m kaggle_utils.q20 play answerer                # you think of something, it asks
+"""
 
 
 def person_guesses(
@@ -33,10 +47,12 @@ def person_guesses(
     """
     tell(f"I have a keyword of the category {keyword.category!r}. {ROUNDS} questions, a guess after each.")
     for number in range(1, ROUNDS + 1):
-        question = ask(f"{number:2}. your question: ").strip()
+        question = ""
+        while not question:
+            question = ask(f"{number:2}. your question: ").strip()
         said = answerer.judge(keyword.word, keyword.category, question)
-        tell(f"    {'yes' if said.yes else 'no'} ({said.source})")
-        guess = ask("    your guess: ").strip()
+        tell(f"    {'yes' if said.yes else 'no'} ({_SOURCES.get(said.source, said.source)})")
+        guess = ask("    your guess (or Enter for none): ").strip()
         if guess and keywords_match(guess, keyword.word, keyword.alts):
             tell(f"Yes, {keyword.word}! Found in round {number}.")
             return number
@@ -59,15 +75,12 @@ def person_answers(
         ask: shows a prompt and returns a line.
         tell: shows a line.
     """
-    tell("Think of something. Answer y, n, or ? where you are not sure.")
+    tell("Think of a thing or a place. Answer y, n, or ? where you are not sure.")
     for number in range(1, ROUNDS + 1):
         text = questioner.question_text(questioner.ask())
-        answer = ask(f"{number:2}. {text} ").strip().casefold()
-        while answer not in _ANSWERS:
-            answer = ask("    y, n or ?: ").strip().casefold()
-        questioner.hear(_ANSWERS[answer])
+        questioner.hear(_answer(f"{number:2}. {text} ", ask, unsure=True))
         guess = words[questioner.guess()]
-        if ask(f"    Is it {guess!r}? ({questioner.entropy_bits:.1f} bits left) ").strip().casefold() in ("y", "yes"):
+        if _answer(f"    Is it {guess!r}? ({questioner.entropy_bits:.1f} bits left) ", ask, unsure=False):
             tell(f"Found in round {number}.")
             return guess
     tell("I give up.")
@@ -76,16 +89,22 @@ def person_answers(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Play one game; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m kaggle_utils.q20 play", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m kaggle_utils.q20 play",
+        description="A person against the computer in the terminal, as guesser or as answerer.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("role", choices=("guesser", "answerer"), help="what you are")
     parser.add_argument("--keyword", help="what is to be found, where you are the guesser (default: a random one)")
     parser.add_argument("--table", type=Path, help="a table file (default: the shipped one)")
     parser.add_argument("--seed", type=int, help="choose the same keyword and questions again")
     options = parser.parse_args(argv)
     try:
+        _check(options)
         table = load_table(options.table)
         if options.role == "guesser":
-            person_guesses(_keyword(options.keyword, options.seed), Answerer(table))
+            person_guesses(_keyword(options.keyword, options.seed, table), Answerer(table))
         else:
             person_answers(_questioner(table, options.seed), table.objects.words)
     except EOFError:  # the input has ended
@@ -97,12 +116,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _keyword(word: str | None, seed: int | None) -> Keyword:
+def _check(options: argparse.Namespace) -> None:
+    problems = []
+    if options.keyword is not None and options.role == "answerer":
+        problems.append("--keyword is for a guesser; as the answerer you think of one yourself")
+    elif options.keyword is not None and not normalize(options.keyword):
+        problems.append(f"--keyword {options.keyword!r}: expected a word; leave it out for a random one")
+    if options.seed is not None and options.seed < 0:
+        problems.append(f"--seed {options.seed}: expected 0 or more")
+    if problems:
+        raise ValueError("\n".join(problems))
+
+
+def _answer(prompt: str, ask: Callable[[str], str], *, unsure: bool) -> bool | None:
+    """Ask until the answer is one; a slip of the finger is no answer."""
+    said = ask(prompt).strip().casefold()
+    while said not in _ANSWERS or (_ANSWERS[said] is None and not unsure):
+        said = ask("    y, n or ?: " if unsure else "    y or n: ").strip().casefold()
+    return _ANSWERS[said]
+
+
+def _keyword(word: str | None, seed: int | None, table: KnowledgeTable) -> Keyword:
     known = load_keywords()
     if word is None:
         return random.Random(seed).choice(known)
-    return next((k for k in known if keywords_match(word, k.word, k.alts)), Keyword(word, "things", (), ()))
+    index = table.objects.index_of(word)
+    kind = "things" if index is None else table.objects.categories[index]
+    return next((k for k in known if keywords_match(word, k.word, k.alts)), Keyword(word.strip(), kind, (), ()))
 
 
 def _questioner(table: KnowledgeTable, seed: int | None) -> Questioner:
-    return Questioner(table, seed=random.SystemRandom().randrange(2**31) if seed is None else seed)
+    """No handshake: a person at the terminal is no agent of any kind."""
+    chosen = random.SystemRandom().randrange(2**31) if seed is None else seed
+    return Questioner(table, profiles=PEOPLE, handshake=False, seed=chosen)

@@ -138,7 +138,7 @@ class KnowledgeTable:
 
     def decode(self, codes: np.ndarray, questions: np.ndarray, *, axis: int) -> np.ndarray:
         """Return the probabilities of codes, float32; ``questions`` are the bank indices along ``axis`` (0 or 1)."""
-        rows, number = self._level_rows
+        rows, number = self.level_rows
         if len(rows) == 1:
             return self.levels[codes]
         own = number[questions]
@@ -220,7 +220,7 @@ class KnowledgeTable:
         )
 
     @cached_property
-    def _level_rows(self) -> tuple[np.ndarray, np.ndarray]:
+    def level_rows(self) -> tuple[np.ndarray, np.ndarray]:
         """The different levels, float32 [F, 256], and which of them each question has, int64 [Q]."""
         names = list(self.family_levels)
         number = {name: index + 1 for index, name in enumerate(names)}
@@ -228,7 +228,7 @@ class KnowledgeTable:
         return rows, np.array([number.get(family, 0) for family in self.bank.families], dtype=np.int64)
 
     def _codes(self, theta: np.ndarray) -> np.ndarray:
-        rows, number = self._level_rows
+        rows, number = self.level_rows
         own = number[self.stored]
         codes = np.empty(theta.shape, dtype=np.uint8)
         for index in np.unique(own) if theta.ndim == 2 and theta.shape[1] == len(own) else ():

@@ -24,6 +24,15 @@ from kaggle_utils.q20.record import GameRecord, Team
 
 __all__ = ["page"]
 
+_LEGEND = {
+    False: "Candidates: the words of the vocabulary that fit every answer so far, before the guess of the round. Bits: "
+    "the entropy of their probabilities.",
+    True: "Candidates: 2 to the power of the entropy of what our questioner would believe, before the guess of the "
+    "round; no word is ever ruled out but by a guess. Bits: what an answer took off that entropy, and what the "
+    "question was expected to take off before it was answered.",
+}
+"""What the figures are: by spelling alone, and by the questioner's posterior."""
+
 
 def page(record: GameRecord) -> str:
     """Return the whole document."""
@@ -137,8 +146,8 @@ def _pairs(team: Team) -> list[tuple[float, float]]:
 
 def _footer(record: GameRecord) -> str:
     source = f"Source: {show(record.source, limit=TEXT_BYTES)}. " if record.source else ""
+    known = any(played.expected_bits is not None for team in record.teams for played in team.rounds)
     return (
-        f"<footer><p>{source}Candidates: the words of the vocabulary that fit every answer so far, before the guess of "
-        "the round. Bits: the entropy of their probabilities. An answer is called wrong only where the question is "
-        "about the spelling of the keyword.</p></footer>"
+        f"<footer><p>{source}{_LEGEND[known]} An answer is called wrong only where the question is about the spelling "
+        "of the keyword.</p></footer>"
     )

@@ -79,11 +79,19 @@ def _answer(record: GameRecord, played: Round) -> str:
 
 
 def _gain(played: Round) -> str:
-    """Return what question and answer told; below zero where the answer pointed the wrong way."""
-    bits = played.gain_bits
-    if bits is None or not math.isfinite(bits):
+    """Return what question and answer told, and what the question promised; told may be below zero."""
+    bits, promised = _finite(played.gain_bits), _finite(played.expected_bits)
+    if bits is None and promised is None:
         return ""
-    return f' <span class="gain" title="what the answer took off the entropy">{bits:+.2f} bits {meter(bits)}</span>'
+    parts = [] if bits is None else [f'<span title="what the answer took off the entropy">{bits:+.2f} bits</span>']
+    if promised is not None:
+        title = "what the answer was expected to take off it, before it was known"
+        parts.append(f'<span class="promised" title="{title}">{promised:.2f} expected</span>')
+    return f' <span class="gain">{" · ".join(parts)} {meter(promised if bits is None else bits)}</span>'
+
+
+def _finite(bits: float | None) -> float | None:
+    return bits if bits is not None and math.isfinite(bits) else None
 
 
 def _turn_times(played: Round) -> str:

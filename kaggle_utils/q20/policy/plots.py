@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["plot_curves"]
 
 _COLUMNS = 3
+_LEAST_WIDTH = 7.0  # inches: the legend of three lines fits under a single panel
 
 
 def plot_curves(curves: Mapping[str, Curve], *, title: str = "") -> Figure:
@@ -34,7 +35,7 @@ def plot_curves(curves: Mapping[str, Curve], *, title: str = "") -> Figure:
     figure_class = require("matplotlib.figure", extra="plots").Figure
     columns = min(_COLUMNS, len(curves))
     rows = -(-len(curves) // columns)
-    figure = figure_class(figsize=(4.6 * columns, 3.2 * rows), layout="constrained")
+    figure = figure_class(figsize=(max(_LEAST_WIDTH, 4.6 * columns), 3.2 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
     for axes, (name, curve) in zip(panels, curves.items(), strict=False):
         _draw(axes, name, curve)

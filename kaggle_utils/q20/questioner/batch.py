@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kaggle_utils.q20.protocol import ROUNDS
-from kaggle_utils.q20.questioner.choice import askable, near_duplicates, pick
+from kaggle_utils.q20.questioner.choice import pick
+from kaggle_utils.q20.questioner.dense import dense_table
 from kaggle_utils.q20.questioner.endgame import expected_win
 from kaggle_utils.q20.questioner.gain import binary_entropy, gain_of_sums
-from kaggle_utils.q20.questioner.pool import DenseQuestions
 from kaggle_utils.q20.questioner.profiles import NOISES, AnswererProfile, Channel, known_flip
 
 if TYPE_CHECKING:
@@ -71,10 +71,10 @@ class BatchQuestioner:
         self.table, self.games, self.free_guess, self.variety = table, games, free_guess, variety
         self.channel = Channel(known_flip(flip) if flip is not None else profiles or NOISES)
         self._random = np.random.default_rng(seed)
-        self._read_table(prior, out_of_vocabulary)
-        self._log = np.empty((len(self.channel), games, len(self._prior)), dtype=np.float32)
-        self._log[:] = (np.log(self.channel.prior)[:, None] + np.log(self._prior)[None, :])[:, None, :]
-        self._closed = np.repeat(self._unfit[None], games, axis=0)
+        self._dense = dense_table(table, prior, out_of_vocabulary)
+        self._log = np.empty((len(self.channel), games, len(self._dense.prior)), dtype=np.float32)
+        self._log[:] = (np.log(self.channel.prior)[:, None] + np.log(self._dense.prior)[None, :])[:, None, :]
+        self._closed = np.repeat(self._dense.unfit[None], games, axis=0)
         self._key = np.zeros(games, dtype=np.uint64)
         self._round = 0
         self._asked = np.full(games, -1, dtype=np.int32)
@@ -104,7 +104,7 @@ class BatchQuestioner:
             self.gains[games] = gains[inverse, chosen]
             if not np.isfinite(self.gains[games]).all():
                 raise ValueError(
-                    f"a game has asked all of its {int((~self._unfit).sum())} questions; the table needs more"
+                    f"a game has asked all of its {int((~self._dense.unfit).sum())} questions; the table needs more"
                 )
             self._close(games, chosen)
         self._asked = result
@@ -117,9 +117,9 @@ class BatchQuestioner:
         for value in (0, 1):
             games = np.flatnonzero((answers == value) & self.active & (self._asked >= 0))
             for lexical in (False, True):
-                some = games[self._lexical[self._asked[games]] == lexical]
+                some = games[self._dense.lexical[self._asked[games]] == lexical]
                 if len(some):
-                    p = self.channel.p_yes(self._columns[self._asked[some]], lexical=lexical)
+                    p = self.channel.p_yes(self._dense.columns[self._asked[some]], lexical=lexical)
                     np.subtract(1, p, out=p) if value == 0 else None
                     self._log[:, some] += np.log(p, out=p)
         heard = self._asked.astype(np.int64) * 4 + answers + 2
@@ -130,7 +130,7 @@ class BatchQuestioner:
         games = np.flatnonzero(self.active)
         result = np.full(self.games, -1, dtype=np.int32)
         _, first, inverse = np.unique(self._key[games], return_index=True, return_inverse=True)
-        objects = self._classes.best(self._marginal(games[first])[:, : self._size])
+        objects = self._dense.classes.best(self._marginal(games[first])[:, : self._dense.size])
         result[games] = objects[inverse]
         self.exclude(result)
         return result
@@ -138,7 +138,7 @@ class BatchQuestioner:
     def exclude(self, objects: np.ndarray) -> None:
         """Rule out the class of one object per game, int [G]; -1 rules out nothing."""
         games = np.flatnonzero(np.asarray(objects) >= 0)
-        members = self._classes.members[self._classes.number[objects[games]]]
+        members = self._dense.classes.members[self._dense.classes.number[objects[games]]]
         for column in members.T:
             real = column >= 0
             self._log[:, games[real], column[real]] = _GONE
@@ -147,45 +147,18 @@ class BatchQuestioner:
     @property
     def objects(self) -> np.ndarray:
         """Posterior of the objects, float32 [G, N]; rows sum to 1 less the out-of-vocabulary mass."""
-        return self._marginal(np.arange(self.games))[:, : self._size]
+        return self._marginal(np.arange(self.games))[:, : self._dense.size]
 
     @property
     def out_of_vocabulary(self) -> np.ndarray:
         """Posterior probability that the keyword is none of the objects, float32 [G]."""
         weights = self._marginal(np.arange(self.games))
-        return weights[:, -1] if weights.shape[1] > self._size else np.zeros(self.games, dtype=np.float32)
+        return weights[:, -1] if weights.shape[1] > self._dense.size else np.zeros(self.games, dtype=np.float32)
 
     @property
     def profiles(self) -> np.ndarray:
         """Posterior of the answerer's profile, float32 [G, K]."""
         return self._weights(np.arange(self.games)).sum(axis=2).T
-
-    def _read_table(self, prior: np.ndarray | None, outside: float) -> None:
-        table = self.table
-        theta = np.asarray(table.theta, dtype=np.float32)
-        self._size = len(theta)
-        prior = np.asarray(table.objects.prior if prior is None else prior, dtype=np.float64)
-        if prior.shape != (self._size,) or not (prior >= 0).all() or not 0 < prior.sum() < np.inf:
-            raise ValueError(f"prior {prior.shape} must hold one weight per object, {self._size}, none negative")
-        prior = np.maximum(prior / prior.sum(), 1e-12) * (1 - outside)
-        if outside:
-            theta = np.concatenate([theta, np.asarray(table.unknown, dtype=np.float32)[None]])
-            prior = np.append(prior, outside)
-        self._prior = prior
-        self._needed = float(-(prior * np.log2(prior)).sum())
-        self._lexical = np.asarray(table.bank.lexical, dtype=bool)
-        self._columns = np.ascontiguousarray(theta.T)
-        self._parts = [
-            DenseQuestions(theta[:, at], at)
-            for at in (np.flatnonzero(~self._lexical), np.flatnonzero(self._lexical))
-            if len(at)
-        ]
-        self._clarity = np.array([question.clarity for question in table.bank], dtype=np.float32)
-        self._unfit = ~askable(table)
-        if (~self._unfit).sum() < 1:
-            raise ValueError(f"none of the {len(self._unfit)} questions can be asked")
-        self._twins = near_duplicates(theta[: self._size], prior[: self._size], self._lexical)
-        self._classes = _Classes(np.asarray(table.objects.match_class), prior[: self._size])
 
     def _weights(self, games: np.ndarray) -> np.ndarray:
         """Posterior over profiles x objects, float32 [K, len(games), N]."""
@@ -201,12 +174,12 @@ class BatchQuestioner:
     def _gains(self, games: np.ndarray) -> np.ndarray:
         """Gains of all questions in bits, float32 [len(games), Q]."""
         weights, channel = self._weights(games), self.channel
-        gains = np.empty((len(games), len(self._lexical)), dtype=np.float32)
+        gains = np.empty((len(games), len(self._dense.lexical)), dtype=np.float32)
         mass = weights.sum(axis=2).T
         if not self.free_guess:
             weights = self._tempered(weights, mass)
-        for part in self._parts:
-            lexical = bool(self._lexical[part.at[0]])
+        for part in self._dense.parts:
+            lexical = bool(self._dense.lexical[part.at[0]])
             base, slope = (channel.lexical_base, channel.lexical_slope) if lexical else (channel.base, channel.slope)
             doubt = None if lexical or not channel.doubt.any() or part.soft is None else channel.doubt
             if not lexical and doubt is None:
@@ -216,8 +189,8 @@ class BatchQuestioner:
             ends = [(mass @ c.astype(np.float32))[:, None] for c in (base, slope)]
             last = None if doubt is None else (mass @ doubt.astype(np.float32))[:, None]
             gains[:, part.at] = gain_of_sums(part.sums(view), part.entropies(view), *ends, last)
-        if (self._clarity != 1).any():
-            gains *= self._clarity
+        if (self._dense.clarity != 1).any():
+            gains *= self._dense.clarity
         return gains
 
     def _tempered(self, weights: np.ndarray, mass: np.ndarray) -> np.ndarray:
@@ -228,7 +201,7 @@ class BatchQuestioner:
         channel's capacity is below the entropy) that is no use, nor where guesses are free.
         """
         capacity = ROUNDS * (1 - binary_entropy(mass @ self.channel.base.astype(np.float32)))
-        games = np.flatnonzero(_ENOUGH * capacity > self._needed)
+        games = np.flatnonzero(_ENOUGH * capacity > self._dense.needed)
         if not len(games):
             return weights
         tempered = weights[:, games] ** np.float32(_TEMPER)
@@ -244,12 +217,12 @@ class BatchQuestioner:
         mass, weights = weights.sum(axis=2).T, weights.sum(axis=0)
         objects = _top(weights, _LIKELIEST)
         questions = _top(gains, _COMPARED)
-        channel, spelled = self.channel, self._lexical[questions][:, :, None]
+        channel, spelled = self.channel, self._dense.lexical[questions][:, :, None]
         ends = [
             np.where(spelled, *((mass @ c.astype(np.float32))[:, None, None] for c in pair))
             for pair in ((channel.lexical_base, channel.base), (channel.lexical_slope, channel.slope + channel.doubt))
         ]
-        p_yes = ends[0] + ends[1] * self._columns[questions[:, :, None], objects[:, None, :]]
+        p_yes = ends[0] + ends[1] * self._dense.columns[questions[:, :, None], objects[:, None, :]]
         flip = float((mass @ channel.base.astype(np.float32)).mean())
         likeliest = np.take_along_axis(weights, objects, axis=1)
         worth = expected_win(likeliest, p_yes.astype(np.float32), flip=flip, left=ROUNDS - 1 - self._round)
@@ -261,31 +234,9 @@ class BatchQuestioner:
     def _close(self, games: np.ndarray, chosen: np.ndarray) -> None:
         """Mark the questions and what is nearly the same as asked."""
         self._closed[games, chosen] = True
-        for game, question in zip(games, chosen, strict=True) if self._twins else ():
-            if int(question) in self._twins:
-                self._closed[game, self._twins[int(question)]] = True
-
-
-class _Classes:
-    """The classes of objects that the environment takes for one another."""
-
-    def __init__(self, match_class: np.ndarray, prior: np.ndarray) -> None:
-        _, self.number = np.unique(match_class, return_inverse=True)
-        sizes = np.bincount(self.number)
-        order = np.lexsort((-prior, self.number))
-        starts = np.cumsum(sizes) - sizes
-        self.members = np.full((len(sizes), sizes.max()), -1, dtype=np.int64)
-        self.members[self.number[order], np.arange(len(order)) - starts[self.number[order]]] = order
-        self._order, self._starts = order, starts
-
-    def best(self, weights: np.ndarray) -> np.ndarray:
-        """The likeliest object of the likeliest class of each row: int [G] from float [G, N]."""
-        if self.members.shape[1] == 1:
-            return np.argmax(weights, axis=1)
-        sums = np.add.reduceat(weights[:, self._order], self._starts, axis=1)
-        members = self.members[np.argmax(sums, axis=1)]
-        inside = np.where(members >= 0, np.take_along_axis(weights, np.maximum(members, 0), axis=1), -1)
-        return np.take_along_axis(members, np.argmax(inside, axis=1)[:, None], axis=1)[:, 0]
+        for game, question in zip(games, chosen, strict=True) if self._dense.twins else ():
+            if int(question) in self._dense.twins:
+                self._closed[game, self._dense.twins[int(question)]] = True
 
 
 def _top(values: np.ndarray, count: int) -> np.ndarray:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["binary_entropy", "gain_of_sums", "information_gain"]
+__all__ = ["binary_entropy", "entropy", "gain_of_sums", "information_gain"]
 
 _SMALLEST = 1e-6  # float32 holds 1 - 1e-6; 1 - 1e-9 would be 1.0, and its entropy NaN
 _DOUBT_PER_BIT = 0.35  # how much theta exceeds theta|2theta-1|, about, for each bit of h(theta)
@@ -27,6 +27,17 @@ def binary_entropy(p: np.ndarray) -> np.ndarray:
     result = p * np.log2(p)
     result += np.multiply(q, np.log2(q), out=q)
     return np.negative(result, out=result)
+
+
+def entropy(masses: np.ndarray) -> float:
+    """Return the entropy in bits of a distribution; ``masses`` [N] need not sum to 1.
+
+    >>> entropy(np.array([2.0, 1.0, 1.0, 0.0]))
+    1.5
+    """
+    masses = masses[masses > 0]
+    total = masses.sum()
+    return float(np.log2(total) - (masses * np.log2(masses)).sum() / total) if len(masses) else 0.0
 
 
 def gain_of_sums(

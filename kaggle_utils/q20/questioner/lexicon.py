@@ -20,6 +20,7 @@ from kaggle_utils.q20.vocabulary import Vocabulary
 __all__ = ["Lexicon", "OutsideWords"]
 
 _RAREST = 2.0**-20  # probability of an object whose word the vocabulary does not hold
+_QUESTIONS_KEPT = 512  # 40 kB each
 
 
 class Lexicon:
@@ -61,59 +62,94 @@ class Lexicon:
         """float64 [U]: probability of each word given that it is no object."""
         self._spelling: Spelling | None = None
         self._vocabulary, self._known = vocabulary, known
+        self._answered: dict[str, np.ndarray] = {}
 
     def matching(self, guess: str) -> list[int]:
         """Return the words of the vocabulary that the environment takes for ``guess``, as indices of ``words``."""
         return self._known[self._vocabulary.matching(guess)].tolist()
 
     def truth(self, question: LexicalQuestion) -> np.ndarray:
-        """Return the answers of all words, bool [U]; alphabetical order takes no time, anything else up to a second."""
+        """Return the answers of all words, bool [U]; alphabetical order takes no time, anything else up to a second.
+
+        The newest questions are kept, a bit a word: games of one process ask the same ones.
+        """
         if question.family != "order" or len(self.words) < 2:
-            self._spelling = self._spelling or Spelling(self.words)
-            return self._spelling.answers(question.text)
+            return np.unpackbits(self._spelled(question.text), count=len(self.words)).view(bool)
         first = question.holds(self.words[0])
         change = bisect_left(self.words, True, key=lambda word: question.holds(word) != first)
         truth = np.full(len(self.words), not first)
         truth[:change] = first
         return truth
 
+    def _spelled(self, text: str) -> np.ndarray:
+        """The packed answers to a question; no ``lru_cache``, which would keep the whole object alive."""
+        found = self._answered.pop(text, None)
+        if found is None:
+            self._spelling = self._spelling or Spelling(self.words)
+            found = np.packbits(self._spelling.answers(text))
+            if len(self._answered) >= _QUESTIONS_KEPT:
+                del self._answered[next(iter(self._answered))]
+        self._answered[text] = found
+        return found
+
 
 class OutsideWords:
-    """What the answers about spelling say of the words outside the table, for each profile of answerers."""
+    """What the answers about spelling say of the words outside the table, for each profile of answerers.
+
+    A byte a word, so that hundreds of games can be kept: what the words weigh is the lexicon's, for all of them.
+    """
 
     def __init__(self, lexicon: Lexicon, channel: Channel) -> None:
-        self._prior, self._channel = lexicon.outside.copy(), channel
-        self._group = np.zeros(len(self._prior), dtype=np.int64)
+        self._all, self._channel = lexicon.outside, channel
+        self._group = np.zeros(len(self._all), dtype=np.uint8)
         self._log = np.zeros((len(channel), 1))
+        self._gone = np.zeros(0, dtype=np.int64)
+        self._scaled: np.ndarray | None = None
 
     def share(self, truth: np.ndarray) -> np.ndarray:
         """Return for each profile the probability of the words where ``truth`` [U] holds: [K]."""
-        masses = np.bincount(self._group, weights=self._prior * truth, minlength=self._log.shape[1])
-        return self._scaled() @ masses
+        prior = self._prior
+        scale = self._scale(prior)
+        prior *= truth
+        return scale @ self._masses(prior)
 
     def update(self, truth: np.ndarray, answer: bool) -> None:
         """Take the answer to a question about spelling whose answers are ``truth`` bool [U]."""
-        split = 2 * self._group + truth
+        split = 2 * self._group.astype(np.int64) + truth
         alive = np.bincount(split, minlength=2 * self._log.shape[1]) > 0
         p = self._channel.p_yes(np.array([0.0, 1.0]), lexical=True)
         step = np.log(p if answer else 1 - p)
         log = (self._log[:, :, None] + step[:, None, :]).reshape(len(p), -1)
-        self._group, self._log = (np.cumsum(alive) - 1)[split], log[:, alive]
+        self._scaled, kind = None, np.min_scalar_type(int(alive.sum()))
+        self._group, self._log = (np.cumsum(alive) - 1).astype(kind)[split], log[:, alive]
 
     def exclude(self, indices: list[int]) -> np.ndarray:
         """Rule out words that were guessed; returns the share of the slot that is left, [K]."""
-        chosen = np.zeros(len(self._prior), dtype=bool)
+        chosen = np.zeros(len(self._all), dtype=bool)
         chosen[indices] = True
         left = 1 - self.share(chosen)
-        self._prior[chosen] = 0.0
+        self._gone, self._scaled = np.union1d(self._gone, indices), None
         return left
 
     def weights(self, factors: np.ndarray) -> np.ndarray:
         """Return the sum over profiles of ``factors`` [K] times P(word | profile): float64 [U]."""
-        return self._prior * (factors @ self._scaled())[self._group]
+        prior = self._prior
+        prior *= (factors @ self._scale(prior))[self._group]
+        return prior
 
-    def _scaled(self) -> np.ndarray:
+    @property
+    def _prior(self) -> np.ndarray:
+        """What the words weigh that were not guessed, float64 [U], the caller's own."""
+        prior = self._all.copy()
+        prior[self._gone] = 0.0
+        return prior
+
+    def _masses(self, weights: np.ndarray) -> np.ndarray:
+        return np.bincount(self._group, weights=weights, minlength=self._log.shape[1])
+
+    def _scale(self, prior: np.ndarray) -> np.ndarray:
         """Likelihood of each group over the mean one, [K, groups]."""
-        likelihood = np.exp(self._log - self._log.max(axis=1, keepdims=True))
-        masses = np.bincount(self._group, weights=self._prior, minlength=self._log.shape[1])
-        return likelihood / np.maximum(likelihood @ masses, 1e-300)[:, None]
+        if self._scaled is None:
+            likelihood = np.exp(self._log - self._log.max(axis=1, keepdims=True))
+            self._scaled = likelihood / np.maximum(likelihood @ self._masses(prior), 1e-300)[:, None]
+        return self._scaled

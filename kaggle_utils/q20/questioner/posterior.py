@@ -1,4 +1,4 @@
-"""What a game has told so far: a log-posterior over objects x answerers, with one slot for words not in the table.
+"""What a game has told so far: a posterior over objects x answerers, with one slot for words not in the table.
 
 The posterior only ever weighs: no object is deleted but those whose class was guessed. It knows neither texts nor
 rounds; a question is a column of P(yes), an answer True, False or None.
@@ -15,14 +15,14 @@ from kaggle_utils.q20.questioner.profiles import PROFILES, AnswererProfile, Chan
 
 __all__ = ["Posterior", "View"]
 
-_GONE = -1e30  # log-weight of what was guessed; finite, so that no sum is ever NaN
+_LEAST = 1e-290  # of a weight that is not 0: what answers speak against may come back, whatever the answers
 
 
 class View(NamedTuple):
     """The posterior as questions of one kind see it: objects weighted by how much the answers depend on them."""
 
     weights: np.ndarray
-    """float32 [N + 1], sum 1; the last is the out-of-vocabulary slot."""
+    """float32 [N + 1], sum 1; the last is the out-of-vocabulary slot together with the words that joined."""
     base: float
     """Mean P(yes) of the channel where theta is 0."""
     slope: float
@@ -30,7 +30,9 @@ class View(NamedTuple):
 
 
 class Posterior:
-    """Log-weights of K profiles x (N objects + the out-of-vocabulary slot).
+    """Weights of K profiles x (N objects + words that joined + the out-of-vocabulary slot).
+
+    To answers, words that joined are unknown words; ``reweigh_guest`` tells them apart.
 
     >>> posterior = Posterior(np.array([0.5, 0.5]), [AnswererProfile(0.1)], out_of_vocabulary=0.0)
     >>> posterior.update(np.array([0.996, 0.004]), 0.5, lexical=False, answer=True)
@@ -61,10 +63,12 @@ class Posterior:
         outside = np.broadcast_to(np.asarray(out_of_vocabulary, dtype=np.float64), (len(self.channel),))
         if not ((outside >= 0) & (outside < 1)).all():
             raise ValueError(f"out_of_vocabulary {out_of_vocabulary!r} must lie in [0, 1)")
-        inside = np.log(np.maximum(prior / prior.sum(axis=1, keepdims=True), 1e-12)) + np.log1p(-outside)[:, None]
-        slot = np.where(outside > 0, np.log(np.maximum(outside, 1e-300)), _GONE)
-        self._log = np.log(self.channel.prior)[:, None] + np.concatenate([inside, slot[:, None]], axis=1)
-        self._weights: np.ndarray | None = None
+        inside = np.maximum(prior / prior.sum(axis=1, keepdims=True), 1e-12) * (1 - outside)[:, None]
+        self._weights = np.concatenate(
+            [np.broadcast_to(inside, (len(outside), inside.shape[1])), outside[:, None]], axis=1
+        )
+        self._weights *= self.channel.prior[:, None]
+        self._size, self._sums = inside.shape[1], False
 
     def update(self, theta: np.ndarray, unknown: float | np.ndarray, *, lexical: bool, answer: bool | None) -> None:
         """Take an answer; None changes nothing.
@@ -77,45 +81,60 @@ class Posterior:
         """
         if answer is None:
             return
-        channel, k = self.channel, len(self.channel)
-        p = np.empty((k, len(theta) + 1))
-        p[:, :-1] = channel.p_yes(np.asarray(theta, dtype=np.float64), lexical=lexical)
-        slot = np.broadcast_to(np.asarray(unknown, dtype=np.float64), (k,))
-        p[:, -1] = np.diagonal(channel.p_yes(slot, lexical=lexical))
-        self._add(np.log(p if answer else 1 - p))
+        channel, p = self.channel, np.empty_like(self._weights)
+        p[:, : self._size] = channel.p_yes(np.asarray(theta, dtype=np.float64), lexical=lexical)
+        slot = np.broadcast_to(np.asarray(unknown, dtype=np.float64), (len(channel),))
+        p[:, self._size :] = np.diagonal(channel.p_yes(slot, lexical=lexical))[:, None]
+        self._weigh(p if answer else np.subtract(1, p, out=p))
 
     def confirm(self, answer: bool | None) -> None:
         """Take the answer to the handshake: it tells about the answerer alone."""
         if answer is not None:
             p = self.channel.handshake
-            self._add(np.log(p if answer else 1 - p)[:, None])
+            self._weigh((p if answer else 1 - p)[:, None])
 
     def exclude(self, objects: np.ndarray) -> None:
-        """Rule out objects that were guessed: indices, or bool [N]."""
-        self._log[:, :-1][:, objects] = _GONE
-        self._weights = None
+        """Rule out objects that were guessed: indices, or bool [N]; words that joined have the numbers after N."""
+        self._weights[:, :-1][:, objects] = 0.0
+        self._sums = False
+
+    def insert_guests(self, log: np.ndarray) -> None:
+        """Let words join with exp(``log``) [K, m] times what the slot weighs, which itself stays as it is."""
+        slot = self._weights[:, -1:]
+        self._weights = np.concatenate([self._weights[:, :-1], slot * np.exp(log), slot], axis=1)
+        self._sums = False
+
+    def reweigh_guest(self, number: int, log: np.ndarray) -> None:
+        """Multiply a word that joined by exp(``log``) [K]; one that was ruled out stays so."""
+        self._weights[:, self._size + number] *= np.exp(log)
+        self._sums = False
 
     def shrink_outside(self, share: np.ndarray) -> None:
         """Multiply the out-of-vocabulary slot by ``share`` [K], after a guess of a word that is not in the table."""
-        self._log[:, -1] += np.log(np.maximum(share, 1e-300))
-        self._weights = None
+        self._weights[:, -1] *= np.maximum(share, 0.0)
+        self._sums = False
 
     @property
     def weights(self) -> np.ndarray:
-        """Posterior, float64 [K, N + 1], sum 1; not to be written to."""
-        if self._weights is None:
-            weights = np.exp(self._log - self._log.max())
-            self._weights = weights / weights.sum()
+        """Posterior, float64 [K, N + m + 1], sum 1; not to be written to, nor to be kept: it changes with the game."""
+        if not self._sums:
+            self._weights /= max(self._weights.sum(), 1e-300)
+            self._sums = True
         return self._weights
 
     @property
     def objects(self) -> np.ndarray:
-        """Posterior of the objects, float64 [N]; with ``out_of_vocabulary`` it sums to 1."""
-        return self.weights[:, :-1].sum(axis=0)
+        """Posterior of the objects, float64 [N]; with ``guests`` and ``out_of_vocabulary`` it sums to 1."""
+        return self.weights[:, : self._size].sum(axis=0)
+
+    @property
+    def guests(self) -> np.ndarray:
+        """Posterior of the words that joined, float64 [m]."""
+        return self.weights[:, self._size : -1].sum(axis=0)
 
     @property
     def out_of_vocabulary(self) -> float:
-        """Posterior probability that the keyword is none of the objects."""
+        """Posterior probability that the keyword is none of the objects and none of the words that joined."""
         return float(self.weights[:, -1].sum())
 
     @property
@@ -132,11 +151,15 @@ class Posterior:
             else (channel.base, channel.slope, channel.doubt)
         )
         weights = (slope + doubt) @ self.weights
+        if len(weights) > self._size + 1:
+            weights = np.append(weights[: self._size], weights[self._size :].sum())
         weights /= max(weights.sum(), 1e-300)
         return View(weights.astype(np.float32), float(mass @ base), float(mass @ slope), float(mass @ doubt))
 
-    def _add(self, log: np.ndarray) -> None:
-        self._log += log
-        self._log -= self._log.max()
-        np.maximum(self._log, _GONE, out=self._log)
-        self._weights = None
+    def _weigh(self, likelihood: np.ndarray) -> None:
+        gone = self._weights == 0.0
+        self._weights *= likelihood
+        self._weights /= self._weights.max()
+        np.maximum(self._weights, _LEAST, out=self._weights)
+        self._weights[gone] = 0.0
+        self._sums = False

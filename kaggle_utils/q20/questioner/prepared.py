@@ -5,11 +5,12 @@ All of it depends on the table and the vocabulary alone, so one ``PreparedTable`
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kaggle_utils.q20.knowledge.table_file import load_table
 from kaggle_utils.q20.questioner.choice import TWIN_CORRELATION, askable
 from kaggle_utils.q20.questioner.gain import binary_entropy, gain_of_sums
 from kaggle_utils.q20.questioner.lexicon import Lexicon
@@ -20,7 +21,7 @@ from kaggle_utils.q20.vocabulary import Vocabulary
 if TYPE_CHECKING:
     from kaggle_utils.q20.knowledge.table import KnowledgeTable
 
-__all__ = ["PreparedTable"]
+__all__ = ["PreparedTable", "shipped_table"]
 
 _DENSE_CELLS = 6_000_000  # up to here matrices of float32 are faster than a sample, and small
 _SHORTLIST = 24  # questions of a large table whose gain is worked out over all objects
@@ -36,6 +37,11 @@ class PreparedTable:
         self.lexical = np.asarray(table.bank.lexical, dtype=bool)
         self._twins: dict[int, np.ndarray] = {}
         self._at_lexical = np.flatnonzero(self.lexical)
+
+    def warm(self) -> None:
+        """Work out now what every question and guess needs; what only some need can wait, as they wait for this."""
+        for part in ("lexicon", "askable", "clarity"):
+            getattr(self, part)
 
     @cached_property
     def lexicon(self) -> Lexicon | None:
@@ -133,3 +139,9 @@ class PreparedTable:
         if len(table.objects) * len(self._at_lexical) > _DENSE_CELLS:
             return SampledQuestions(table, lexical=True)
         return DenseQuestions(table.columns(self._at_lexical), self._at_lexical)
+
+
+@lru_cache(maxsize=2)
+def shipped_table(vocabulary: Vocabulary) -> PreparedTable:
+    """Return the shipped table with a vocabulary, prepared once for all games of a process."""
+    return PreparedTable(load_table(), vocabulary)

@@ -133,7 +133,8 @@ class Channel:
         """Return P(yes), [K, *theta.shape] in theta's own floating type."""
         shape = (-1,) + (1,) * theta.ndim
         base, slope = (self.lexical_base, self.lexical_slope) if lexical else (self.base, self.slope)
-        result = base.reshape(shape).astype(theta.dtype) + slope.reshape(shape).astype(theta.dtype) * theta
+        result = slope.reshape(shape).astype(theta.dtype) * theta
+        result += base.reshape(shape).astype(theta.dtype)
         if not lexical and self.doubt.any():
             result += self.doubt.reshape(shape).astype(theta.dtype) * (theta * np.abs(2 * theta - 1))
         return result

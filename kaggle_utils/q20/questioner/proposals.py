@@ -1,8 +1,8 @@
-"""Words that are neither in the table nor found by their spelling: a language model proposes, the answers decide.
+"""Rows of words that are neither in the table nor found by their spelling: a language model fills them on the fly.
 
 When the out-of-vocabulary slot has grown, the model is asked for keywords that fit the transcript. The row of each,
-P(yes) for every question that was asked, comes from the same model, by rule where spelling decides, and the words
-share the slot's prior. Rows are kept from turn to turn, so that each turn costs only the cells that are new.
+P(yes) for every question that was asked, comes from the same model, by rule where spelling decides, and with it the
+word joins the game (``Questioner.add_words``). Rows are kept, so that each turn costs only the cells that are new.
 """
 
 from __future__ import annotations
@@ -11,13 +11,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from kaggle_utils.q20.questioner.single import Questioner
 from kaggle_utils.q20.questions import parse_question
 
-__all__ = ["PROPOSED_SHARE", "ProposedRows", "weigh_words"]
-
-PROPOSED_SHARE = 0.5
-"""Share of the out-of-vocabulary prior that is given to the proposed words together."""
+__all__ = ["ProposedRows"]
 
 
 class ProposedRows:
@@ -46,24 +42,3 @@ class ProposedRows:
             found = np.asarray(self._answer(missing), dtype=np.float64)
             cells.update(zip(missing, np.where(np.isfinite(found), found, 0.5).clip(0.02, 0.98).tolist(), strict=True))
         return np.array([cells[pair] for pair in pairs]).reshape(len(words), len(questions))
-
-
-def weigh_words(questioner: Questioner, theta: np.ndarray) -> np.ndarray:
-    """Return the posterior probability of n proposed words, float64 [n].
-
-    Each word starts with an equal part of ``PROPOSED_SHARE`` of the slot, and is then weighed by how much better than
-    any unknown word it explains the answers. The slot keeps its mass: the figures compare words with objects.
-
-    Args:
-        questioner: the game so far.
-        theta: [n, len(questioner.heard)] P(yes) of the words for the questions that were heard.
-    """
-    channel, slot = questioner.posterior.channel, questioner.posterior.weights[:, -1]
-    log = np.zeros((len(channel), len(theta)))
-    for column, heard in zip(theta.T, questioner.heard, strict=True):
-        own = channel.p_yes(column, lexical=heard.lexical)
-        any_word = np.broadcast_to(np.asarray(heard.unknown, dtype=np.float64), (len(channel),))
-        other = np.diagonal(channel.p_yes(any_word, lexical=heard.lexical))[:, None]
-        log += np.log(own / other if heard.answer else (1 - own) / (1 - other))
-    weights = slot @ np.exp(log) * PROPOSED_SHARE / max(len(theta), 1)
-    return weights / (1 + weights.sum())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kaggle_utils.q20.answerer.answerer import Answerer, YesNo
+from kaggle_utils.q20.answerer.lookup import TableLookup
 from kaggle_utils.q20.protocol import Observation
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class AnswerKnowing:
 
 
 def answering_strategies(
-    table: KnowledgeTable | None = None,
+    table: KnowledgeTable | Callable[[], KnowledgeTable] | None = None,
     generator: YesNo | None = None,
     *,
     calibrate: Callable[[np.ndarray], np.ndarray] | None = None,
@@ -60,9 +61,9 @@ def answering_strategies(
 
     Args: as of ``Answerer``; ``sure`` is how sure the table must be to be believed without asking the model.
     """
-    alone = Answerer(table, sure=sure)
+    lookup = None if table is None else TableLookup(table)  # one table and one index of wordings for all
+    alone = Answerer(lookup, sure=sure)
     if generator is None:
         return [AnswerKnowing(alone)]
-    both = Answerer(table, generator, calibrate=calibrate, prompts=prompts, sure=sure)
-    both.table = alone.table  # one index of wordings for both
+    both = Answerer(lookup, generator, calibrate=calibrate, prompts=prompts, sure=sure)
     return [AnswerKnowing(alone, sure=sure), AnswerKnowing(both), AnswerKnowing(alone)]

@@ -1,23 +1,24 @@
 """The Bayesian questioner at the table: it asks what tells most and guesses what is likeliest.
 
-Stateless like every strategy: the game is worked out from the transcript. ``Minds`` keeps the last game only to save
+Stateless like every strategy: the game is worked out from the transcript. ``Minds`` keeps the last games only to save
 time, so the same transcript gives the same reply in any process.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Sequence
-from functools import lru_cache
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from kaggle_utils.chat.generator import GenerationSettings, TextGenerator
 from kaggle_utils.q20.guard import time_left
-from kaggle_utils.q20.knowledge.table_file import load_table
 from kaggle_utils.q20.protocol import Observation, clip_guess
-from kaggle_utils.q20.questioner.prepared import PreparedTable
-from kaggle_utils.q20.questioner.proposals import ProposedRows, weigh_words
+from kaggle_utils.q20.questioner.prepared import PreparedTable, shipped_table
+from kaggle_utils.q20.questioner.proposals import ProposedRows
 from kaggle_utils.q20.questioner.single import Questioner
+from kaggle_utils.q20.questions import HANDSHAKE
 from kaggle_utils.q20.strategies.llm import proposed_words
 from kaggle_utils.q20.strategies.prompts import answer_prompt, guess_prompt
 from kaggle_utils.q20.transcript import Beliefs, already_guessed
@@ -30,18 +31,36 @@ __all__ = ["AskBayes", "GuessBayes", "GuessProposed", "Minds"]
 
 _Transcript = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
 
+_NOTHING: _Transcript = ((), (), ())
+
 
 class Minds:
-    """The questioner after a transcript, for strategies that share a table; loaded at first use."""
+    """The questioner after a transcript, for strategies that share a table; loaded at first use.
+
+    The games of many seats may be asked for in turn: the newest ones are kept, some 3 MB each with the shipped table.
+    """
 
     def __init__(
-        self, table: KnowledgeTable | None = None, *, vocabulary: Vocabulary | None = None, seed: int = 0
+        self,
+        table: KnowledgeTable | None = None,
+        *,
+        vocabulary: Vocabulary | None = None,
+        seed: int = 0,
+        games: int = 128,
     ) -> None:
-        """Take a table and a vocabulary, by default those that are shipped; ``seed`` is for the choice of questions."""
-        self._table, self._beliefs, self._seed = table, Beliefs(vocabulary), seed
+        """Take a table and a vocabulary, by default those that are shipped.
+
+        Args:
+            table: what is known.
+            vocabulary: words that can be found by their spelling.
+            seed: for the choice of questions.
+            games: how many are kept; more than these at a time are worked out from their beginning at every turn.
+        """
+        self._table, self._beliefs, self._seed, self._games = table, Beliefs(vocabulary), seed, games
         self._prepared: PreparedTable | None = None
-        self._last: tuple[_Transcript, Questioner] | None = None
+        self._kept: OrderedDict[_Transcript, Questioner] = OrderedDict()
         self._lock = threading.Lock()
+        self._loading: threading.Thread | None = None
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -53,29 +72,48 @@ class Minds:
         """The table, ready for asking."""
         if self._prepared is None:
             known = self._table is not None
-            self._prepared = PreparedTable(self._table, self.vocabulary) if known else _shipped(self.vocabulary)
+            self._prepared = PreparedTable(self._table, self.vocabulary) if known else shipped_table(self.vocabulary)
         return self._prepared
 
     def of(self, obs: Observation) -> Questioner:
-        """Return the questioner after ``obs``: the last one goes on where its transcript does, else a new one."""
+        """Return the questioner after ``obs``: one that was kept goes on where its transcript does, else a new one."""
         transcript = _transcript(obs)
         with self._lock:  # seats of one process may share this object between threads
-            last, self._last = self._last, None
-            if last is None or not _continues(transcript, last[0]):
-                last = (((), (), ()), Questioner(self.prepared, seed=self._seed))
-            known, mind = last
+            known = next((part for part in _prefixes(transcript) if part in self._kept), _NOTHING)
+            mind = self._kept.pop(known, None) or Questioner(self.prepared, seed=self._seed)
             asked = len(known[1])
             for question, answer in zip(transcript[0][asked:], transcript[1][asked:], strict=True):
                 mind.observe(question, {"yes": True, "no": False}.get(answer))
             for guess in transcript[2][len(known[2]) :]:
                 mind.rule_out(guess)
-            self._last = (transcript, mind)
+            self._keep(transcript, mind)
             return mind
 
+    def opening(self) -> str | None:
+        """Return the first question of a game where it is known before anything is loaded, and begin to load.
+
+        With all that is shipped it is the handshake, whoever answers (a test compares it with what the questioner
+        chooses); the table and the alphabet get ready while the partner thinks about it. None: ask the questioner.
+        """
+        if self._prepared is not None or self._table is not None or self._beliefs.chosen:
+            return None
+        if self._loading is None:
+            self._loading = threading.Thread(target=self._load, name="q20-load", daemon=True)
+            self._loading.start()
+        return HANDSHAKE
+
+    def _load(self) -> None:
+        with self._lock, contextlib.suppress(Exception):  # whoever needs it meets the same error, and reports it
+            self.prepared.warm()
+
     def known(self, obs: Observation) -> Questioner | None:
-        """Return the questioner if it was just worked out for this very transcript, else None at no cost."""
-        last = self._last
-        return last[1] if last is not None and last[0] == _transcript(obs) else None
+        """Return the questioner if it was worked out for this very transcript, else None at no cost."""
+        return self._kept.get(_transcript(obs))
+
+    def _keep(self, transcript: _Transcript, mind: Questioner) -> None:
+        self._kept[transcript] = mind
+        while len(self._kept) > self._games:
+            self._kept.popitem(last=False)
 
 
 class AskBayes:
@@ -87,6 +125,9 @@ class AskBayes:
 
     def reply(self, obs: Observation) -> str | None:
         """Return a question that was not asked before; None when the bank is used up."""
+        opening = None if obs.questions or obs.guesses else self.minds.opening()
+        if opening is not None:
+            return opening
         mind = self.minds.of(obs)
         try:
             question = mind.question_text(mind.ask())
@@ -109,7 +150,11 @@ class GuessBayes:
 
 
 class GuessProposed:
-    """Guess a word of the model's where neither table nor spelling seems to know the keyword."""
+    """Guess a word of the model's where neither table nor spelling seems to know the keyword.
+
+    The words join the game: each later answer weighs them beside the objects, and ``GuessBayes`` guesses them as well.
+    Like all that ``Minds`` keeps they are lost with the process; the next one asks the model again.
+    """
 
     def __init__(
         self,
@@ -127,17 +172,21 @@ class GuessProposed:
         self._rows = ProposedRows(self._p_yes)
 
     def reply(self, obs: Observation) -> str | None:
-        """Return the model's best word if it explains the answers better than every object; None otherwise."""
+        """Return the best word that joined if it is likelier than every object; None otherwise."""
         mind = self.minds.of(obs)
-        if len(mind.heard) < 5 or mind.posterior.out_of_vocabulary <= self.above or mind.spells_exactly:
+        if len(mind.heard) < 5 or mind.spells_exactly:
             return None
-        objects = self.minds.prepared.table.objects
-        words = [word for word in self._words(obs) if not already_guessed(word, obs) and objects.index_of(word) is None]
+        words = list(mind.guests.words)
+        if mind.posterior.out_of_vocabulary > self.above:
+            words = list(dict.fromkeys([*words, *self._words(obs)]))
         if not words:
             return None
-        weights = weigh_words(mind, self._rows.theta(words, [heard.question for heard in mind.heard]))
-        best = int(weights.argmax())
-        return words[best] if weights[best] > mind.posterior.objects.max() else None
+        mind.add_words(words, self._rows.theta(words, [heard.question for heard in mind.heard]))
+        joined = mind.posterior.guests
+        if not len(joined) or joined.max() <= mind.posterior.objects.max():
+            return None
+        best = clip_guess(mind.guests.words[int(joined.argmax())])
+        return None if already_guessed(best, obs) else best
 
     def _words(self, obs: Observation) -> list[str]:
         seconds = 0.5 * time_left()
@@ -147,7 +196,9 @@ class GuessProposed:
             seed=self.seed + obs.step,
         )
         text = self.generator.generate([guess_prompt(obs)], settings)[0]
-        return list(dict.fromkeys(proposed_words(text)))[: self.count]
+        objects = self.minds.prepared.table.objects
+        words = (word for word in proposed_words(text) if not already_guessed(word, obs) and not objects.matching(word))
+        return list(dict.fromkeys(words))[: self.count]
 
     def _p_yes(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         prompts = [
@@ -156,17 +207,22 @@ class GuessProposed:
         return list(self.generator.yes_no(prompts))
 
 
-@lru_cache(maxsize=2)
-def _shipped(vocabulary: Vocabulary) -> PreparedTable:
-    """The shipped table, prepared once for all seats of a process."""
-    return PreparedTable(load_table(), vocabulary)
-
-
 def _transcript(obs: Observation) -> _Transcript:
     """Questions with their answers, and guesses; lists of unequal length as far as they pair up."""
     length = min(len(obs.questions), len(obs.answers))
     return obs.questions[:length], obs.answers[:length], obs.guesses
 
 
-def _continues(transcript: _Transcript, earlier: _Transcript) -> bool:
-    return all(whole[: len(part)] == part for whole, part in zip(transcript, earlier, strict=True))
+def _prefixes(transcript: _Transcript) -> Iterator[_Transcript]:
+    """The transcript as it was turn by turn, from now back to the beginning."""
+    questions, answers, guesses = transcript
+    asked, guessed = len(questions), len(guesses)
+    yield transcript
+    if guessed:
+        yield questions, answers, guesses[:-1]
+    while asked or guessed:
+        if guessed and guessed >= asked:  # a guess follows every answer
+            guessed -= 1
+        else:
+            asked -= 1
+        yield questions[:asked], answers[:asked], guesses[:guessed]

@@ -53,14 +53,15 @@ class EliminationQuestioner:
         if questions is not None:
             self._asked[:] = True
             self._asked[:, questions] = False
-        self._tie = self._random.random(self._yes.shape[1], np.float32) * 1e-6
+        self._tie = self._random.random(self._yes.shape[1], np.float32) * np.float32(1e-5)
         self._last = np.zeros(games, np.int32)
 
     def ask(self) -> np.ndarray:
         """Return the question of each game, int32 [G]: the split nearest to half of what is left."""
         mass = self._alive * self._prior
         mass /= np.maximum(mass.sum(axis=1, keepdims=True), 1e-30)
-        score = -np.abs(mass @ self._yes - 0.5) + self._tie
+        # rounded: the last digits of a product depend on how many games it is made for, and must not break ties
+        score = self._tie - np.abs(mass @ self._yes - 0.5).round(5)
         score[self._asked] = -np.inf
         self._last = score.argmax(axis=1).astype(np.int32)
         self._asked[np.arange(len(self._last)), self._last] = True

@@ -2,13 +2,14 @@
 
 All games of a chunk are played turn by turn together under ``rules.Game``, so a table is asked once for hundreds of
 seats and a language model gets whole batches. Partners are strangers, drawn so that everybody sits in every seat
-equally often. There is no clock: only what is replied counts. The same players and seed give the same games.
+equally often. There is no clock: only what is replied counts. The same players and seed give the same games, however
+many are played side by side; a language model whose batches differ in size may differ in the last digits.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ import numpy as np
 from kaggle_utils.q20.arena import game_record
 from kaggle_utils.q20.frames import games_frame
 from kaggle_utils.q20.keywords import Keyword
-from kaggle_utils.q20.protocol import TURNS, Observation
+from kaggle_utils.q20.protocol import ROUNDS, TURNS, Observation
 from kaggle_utils.q20.record import GameRecord
 from kaggle_utils.q20.rules import EpisodeCrash, Game
 from kaggle_utils.q20.tournament.players import Player
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     import pandas
 
 __all__ = ["Match", "Tournament", "duels", "play_matches", "random_matches"]
+
+_BAR = "{l_bar}{bar}| {n:.0f}/{total} [{elapsed}<{remaining}]"  # fractions of games are counted, and not shown
 
 
 @dataclass(frozen=True)
@@ -146,29 +149,37 @@ def play_matches(
     Args:
         players: who plays; a player in several seats is asked for all of them at once.
         matches: see ``random_matches`` and ``duels``.
-        chunk: games side by side.
-        progress: show a bar.
+        chunk: games side by side; more of them are faster and take more memory.
+        progress: show a bar; it moves with every turn.
+
+    Raises:
+        ValueError: a match names a player that is not there, or ``chunk`` is below 1.
     """
     from tqdm.auto import tqdm  # only here: an agent needs no bar
 
+    if chunk < 1:
+        raise ValueError(f"chunk is {chunk}, expected 1 or more games side by side")
     wrong = sorted({seat for match in matches for seat in match.seats if not 0 <= seat < len(players)})
     if wrong:
         raise ValueError(f"matches name the players {wrong}; there are {len(players)}, numbered from 0")
     records: list[GameRecord] = []
-    with tqdm(total=len(matches), desc="games", unit="game", disable=not progress) as bar:
+    with tqdm(total=len(matches), desc="games", bar_format=_BAR, disable=not progress) as bar:
         for start in range(0, len(matches), chunk):
             for player in players:
                 getattr(player, "begin", lambda: None)()
             part = matches[start : start + chunk]
-            records += _play_chunk(players, part, start)
-            bar.update(len(part))
+            records += _play_chunk(players, part, start, bar.update)
+        bar.update(len(matches) - bar.n)  # what is left of the rounding
     return Tournament(tuple(player.name for player in players), tuple(matches), tuple(records))
 
 
-def _play_chunk(players: Sequence[Player], matches: Sequence[Match], first: int) -> list[GameRecord]:
+def _play_chunk(
+    players: Sequence[Player], matches: Sequence[Match], first: int, played: Callable[[float], object]
+) -> list[GameRecord]:
+    """Play some games together; ``played`` hears after every turn how much more of them is over, in games."""
     games = [Game(match.keyword.word, match.keyword.category, match.keyword.alts) for match in matches]
     errors = [""] * len(games)
-    running = list(range(len(games)))
+    running, told = list(range(len(games))), 0.0
     while running:
         actions = _actions(players, matches, games, running, first)
         for number in running:
@@ -177,6 +188,9 @@ def _play_chunk(players: Sequence[Player], matches: Sequence[Match], first: int)
             except EpisodeCrash as crash:  # noqa: PERF203 - one game dies, the others go on
                 errors[number] = f"the episode crashed: {crash}"
         running = [number for number in running if not games[number].done and not errors[number]]
+        over = len(games) - len(running) + sum(games[number].turn for number in running) / (3 * ROUNDS)
+        played(over - told)
+        told = over
     return [_record(players, match, game, error) for match, game, error in zip(matches, games, errors, strict=True)]
 
 

@@ -64,13 +64,14 @@ class TablePlayer:
         """Take what it knows, how its answers go wrong, and what asks: (table, games=, seed=, free_guess=)."""
         self.name, self.table, self.noise = name, table, noise or Noise()
         self._make, self._seed = make_questioner, seed
-        self._random = np.random.default_rng([seed, 0x57])
         self._batches: dict[int, _Batch] = {}
+        self._chance: dict[int, np.random.Generator] = {}
         self._sulking: set[int] = set()
 
     def begin(self) -> None:
         """Forget the games so far."""
         self._batches.clear()
+        self._chance.clear()
         self._sulking.clear()
 
     def reply(self, turn: TurnType, seats: Sequence[int], observations: Sequence[Observation]) -> list[str]:
@@ -79,7 +80,7 @@ class TablePlayer:
             return self._answer(seats, observations)
         new = [seat for seat, obs in zip(seats, observations, strict=True) if turn == "ask" and not obs.questions]
         if new:
-            asks = self._make(self.table, games=len(new), seed=self._seed + new[0], free_guess=True)
+            asks = self._make(self.table, games=len(new), seed=self._seed, free_guess=True)
             batch = _Batch(asks, new)
             self._batches.update(dict.fromkeys(new, batch))
         replies: dict[int, str] = {}
@@ -102,23 +103,28 @@ class TablePlayer:
         return {seat: words[guesses[batch.row[seat]]] for seat in own}
 
     def _answer(self, seats: Sequence[int], observations: Sequence[Observation]) -> list[str]:
-        known = [self._truth(obs) for obs in observations]
-        chance = None
+        return ["yes" if self._said(*one) == 1 else "no" for one in zip(seats, observations, strict=True)]
+
+    def _said(self, seat: int, obs: Observation) -> int:
+        """One answer, 1 for yes: chance is each seat's own, so it matters not who else is asked at the same time."""
+        (p_yes, lexical), chance = self._truth(obs), None
         if self.noise.persistent:
-            numbers = np.array([[zlib.crc32(text.encode()) for text in (obs.keyword, obs.questions[-1])]
-                                for obs in observations], np.uint64)  # fmt: skip
-            chance = repeatable_chance(numbers[:, 0], numbers[:, 1], self._seed)
-        sulking = np.array([seat in self._sulking for seat in seats])
-        answers = noisy_answers(
+            numbers = [np.array([zlib.crc32(text.encode())], np.uint64) for text in (obs.keyword, obs.questions[-1])]
+            chance = repeatable_chance(*numbers, self._seed)
+        if seat not in self._chance:
+            self._chance[seat] = np.random.default_rng([self._seed, 0x57, seat])
+        sulking = np.array([seat in self._sulking])
+        said = noisy_answers(
             self.noise,
-            np.array([p_yes for p_yes, _ in known]),
-            lexical=np.array([lexical for _, lexical in known]),
-            random=self._random,
+            np.array([p_yes]),
+            lexical=np.array([lexical]),
+            random=self._chance[seat],
             chance=chance,
             sulking=sulking,
         )
-        self._sulking.update(seat for seat, sulks in zip(seats, sulking, strict=True) if sulks)
-        return ["yes" if answer == 1 else "no" for answer in answers]
+        if sulking[0]:
+            self._sulking.add(seat)
+        return int(said[0])
 
     def _truth(self, obs: Observation) -> tuple[float, bool]:
         """P(yes) as far as it is known, and whether the question is about spelling."""

@@ -16,7 +16,7 @@ from kaggle_utils.q20.policy.hu2018_training import PaperSettings  # noqa: E402
 from kaggle_utils.q20.policy.intervals import paired_interval, wilson_interval  # noqa: E402
 from kaggle_utils.q20.policy.noise import CELLS  # noqa: E402
 from kaggle_utils.q20.policy.plots import plot_curves  # noqa: E402
-from kaggle_utils.q20.policy.training import ResidualSettings  # noqa: E402
+from kaggle_utils.q20.policy.training import Curve, ResidualSettings  # noqa: E402
 
 QUICK = ResidualSettings(games=1200, batch=300, rounds=14, validation=500, curve_every=2)
 
@@ -72,6 +72,18 @@ def test_curves_become_a_picture(comparisons, tmp_path):
     assert len(figure.axes[0].get_lines()) == 3
     with pytest.raises(ValueError, match="no curves"):
         plot_curves({})
+
+
+@pytest.mark.parametrize("panels", [1, 3])
+def test_the_legend_of_few_panels_is_not_cut(panels):
+    pytest.importorskip("matplotlib")
+    curve = Curve(
+        games=[0, 100], training=[float("nan"), 0.5], validation=[0.5, 0.6], lines={"greedy gain, assumed noise": 0.5}
+    )
+    figure = plot_curves({f"cell {number}": curve for number in range(panels)})
+    figure.canvas.draw()
+    legend = figure.legends[0].get_window_extent()
+    assert legend.x0 >= 0 and legend.x1 <= figure.bbox.x1
 
 
 def test_intervals_hold_what_they_should():

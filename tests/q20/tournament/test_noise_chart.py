@@ -28,6 +28,14 @@ def test_players_and_bound_are_drawn():
     assert bound[0] == pytest.approx(1.0) and np.all(np.diff(bound) <= 1e-9)
 
 
+def test_every_flip_rate_that_was_played_has_its_tick():
+    figure = noise_chart({"bayes": {0.0: games(9, 1), 0.025: games(8, 2), 0.2: games(5, 5)}}, objects=100)
+    figure.canvas.draw()
+    axes = figure.axes[0]
+    assert axes.get_xticks().tolist() == [0.0, 0.025, 0.2]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0%", "2.5%", "20%"]
+
+
 def test_nothing_to_draw_is_an_error():
     with pytest.raises(ValueError, match="no results"):
         noise_chart({"bayes": {}}, objects=10)

@@ -6,6 +6,7 @@ import collections
 
 import numpy as np
 import pytest
+import tqdm
 from fakes import FakeGenerator
 from tables import synthetic_table
 
@@ -16,6 +17,7 @@ from kaggle_utils.q20.protocol import Observation
 from kaggle_utils.q20.robot import Robot
 from kaggle_utils.q20.strategies.llm import AnswerLLM, AskLLM, GuessLLM
 from kaggle_utils.q20.tournament.lockstep import LockstepGenerator, run_in_step
+from kaggle_utils.q20.tournament.noise import Noise
 from kaggle_utils.q20.tournament.notebook_robot import NotebookRobot
 from kaggle_utils.q20.tournament.players import AgentPlayer, RobotPlayer, as_agent
 from kaggle_utils.q20.tournament.round_robin import Match, Tournament, duels, play_matches, random_matches
@@ -66,14 +68,51 @@ def test_strangers_play_and_the_better_ones_stand_above(table, keywords):
     assert len(frame) >= 150
 
 
-def test_the_same_seed_gives_the_same_tournament_and_chunks_only_batch(table, keywords):
+def test_the_same_seed_gives_the_same_games_however_many_are_played_side_by_side(table, keywords):
     matches = random_matches(len(STRANGERS), keywords, games=12, seed=1)
 
-    def play(**options):
-        return play_matches(strangers(table, seed=4), matches, progress=False, **options).records
+    def play(seed=4, **options):
+        return play_matches(strangers(table, seed=seed), matches, progress=False, **options).records
 
-    assert play() == play()
-    assert [record.keyword for record in play(chunk=5)] == [record.keyword for record in play()]
+    whole = play()
+    assert play() == whole
+    assert play(chunk=5) == whole
+    assert play(chunk=1) == whole
+    assert play(seed=5) != whole
+    with pytest.raises(ValueError, match="chunk is 0"):
+        play(chunk=0)
+
+
+def test_chance_is_each_seats_own(table):
+    """What a seat is answered does not depend on who else is asked in the same turn."""
+    question, seats = table.bank.texts[0], range(1, 41, 4)
+    observations = [Observation("answer", questions=(question,), keyword=table.objects.words[3])] * len(seats)
+
+    def player():
+        return TablePlayer("noisy", table, noise=Noise(flip=0.4, unsure=0.2, unsure_is_no=True, sulk=0.1), seed=2)
+
+    together, alone = player(), player()
+    several = [together.reply("answer", seats, observations) for _ in range(4)]
+    one = [[alone.reply("answer", [seat], observations[:1])[0] for seat in seats] for _ in range(4)]
+    assert several == one
+    assert len({tuple(row) for row in zip(*several, strict=True)}) > 5
+    together.begin()  # the seats of new games have new numbers; those of the same begin as they did
+    assert together.reply("answer", seats, observations) == several[0]
+
+
+def test_the_bar_moves_with_every_turn(table, keywords, monkeypatch):
+    moves = []
+
+    class Bar(tqdm.tqdm):
+        def update(self, n=1):
+            moves.append(n)
+            return super().update(n)
+
+    monkeypatch.setattr("tqdm.auto.tqdm", Bar)
+    play_matches([TablePlayer("perfect", table)], duels(keywords[:3], second=(0, 0)), chunk=2)
+    assert len(moves) >= 2 * 3 + 1  # both chunks play a round of three turns at least
+    assert all(move >= 0 for move in moves[:-1])
+    assert sum(moves) == pytest.approx(3)
 
 
 def test_perfect_partners_win_and_noise_loses(table, keywords):
