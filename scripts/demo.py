@@ -9,10 +9,15 @@ Everything lands in ``demo/``. Exit status 0 only if both archives are sound and
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
+import multiprocessing
 import shutil
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -47,6 +52,14 @@ def build_and_play(folder: Path, *, model: Path | None, games: int) -> VerifyRep
     return report
 
 
+def build_and_play_quietly(folder: Path, **options: Any) -> tuple[VerifyReport, str]:
+    """The same without a bar; returns what it would have printed, too."""
+    told = io.StringIO()
+    with contextlib.redirect_stdout(told), contextlib.redirect_stderr(io.StringIO()):
+        report = build_and_play(folder, **options)
+    return report, told.getvalue()
+
+
 def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -57,10 +70,13 @@ def main() -> int:
 
     print("== a small real LLM", flush=True)
     model = small_model()
-    reports = {}
-    for name, weights in (("with-llm", model), ("rules-only", None)):
-        print(f"\n== {name}: plan, build, verify", flush=True)
-        reports[name] = build_and_play(args.output / name, model=weights, games=args.games)
+    print("\n== with-llm: plan, build, verify (rules-only goes on beside it)", flush=True)
+    # A game is played a seat at a time, so that two archives side by side take little longer than one.
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        beside = pool.submit(build_and_play_quietly, args.output / "rules-only", model=None, games=args.games)
+        reports = {"with-llm": build_and_play(args.output / "with-llm", model=model, games=args.games)}
+        reports["rules-only"], told = beside.result()
+    print(f"\n== rules-only: plan, build, verify\n{told}", flush=True)
 
     print("\n== where to look")
     for name, report in reports.items():
