@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kaggle_utils.q20.belief import Belief
+from kaggle_utils.q20.knowledge.cache_folder import write_atomically
 from kaggle_utils.q20.page.document import page
 from kaggle_utils.q20.record import GameRecord, Round, Team
 from kaggle_utils.q20.vocabulary import Vocabulary, load_vocabulary
@@ -28,7 +29,16 @@ if TYPE_CHECKING:
     from kaggle_utils.q20.knowledge.table import KnowledgeTable
     from kaggle_utils.q20.questioner.prepared import PreparedTable
 
-__all__ = ["main", "read_record", "render_html", "with_candidates", "with_posterior", "write_html"]
+__all__ = [
+    "main",
+    "make_parser",
+    "read_record",
+    "render_html",
+    "with_candidates",
+    "with_posterior",
+    "write_html",
+    "write_page",
+]
 
 _TOP = 6
 """Most probable words kept per round."""
@@ -44,15 +54,7 @@ def render_html(record: GameRecord) -> str:
 
 def write_html(record: GameRecord, path: str | os.PathLike[str]) -> Path:
     """Write the replay to ``path`` (its folder is made) and return it; a crash leaves the old file or none."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(render_html(record).encode("utf-8"))
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return target
+    return write_atomically(Path(path), [render_html(record).encode("utf-8")])
 
 
 def with_candidates(record: GameRecord, vocabulary: Vocabulary | None = None) -> GameRecord:
@@ -144,45 +146,65 @@ def read_record(path: str | os.PathLike[str], *, game: int | None = None) -> Gam
     text = Path(path).read_text(encoding="utf-8")
     lines = [line for line in text.split("\n") if line.strip()]
     many = Path(path).suffix == ".jsonl" or (len(lines) > 1 and all(line[0] + line[-1] == "{}" for line in lines))
+    where = path
     try:
         if many:
-            text = _line(lines, game)
+            number = _number(len(lines), game)
+            where, text = f"{path}, line {number},", lines[number - 1]
         elif game not in (None, 1):
-            raise ValueError(f"game {game} was asked for, and the file holds one game")
+            raise ValueError(f"game {game} was asked for, and the file is one game")
         value = json.loads(text)
         return GameRecord.from_kaggle(value) if "steps" in value else GameRecord.from_json(value)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise ValueError(
-            f"{path} is no game of 20 Questions ({type(error).__name__}: {error}); expected the JSON of an episode "
+            f"{where} is no game of 20 Questions ({type(error).__name__}: {error}); expected the JSON of an episode "
             "(env.toJSON() or a downloaded replay) or of GameRecord.to_json(), or JSON lines of `arena -o` and the "
             "number of a game"
         ) from error
 
 
-def _line(lines: Sequence[str], game: int | None) -> str:
-    if game is None and len(lines) == 1:
-        return lines[0]
-    if game is None or not 1 <= game <= len(lines):
+def _number(count: int, game: int | None) -> int:
+    """Which line of JSON lines, from 1."""
+    if not count:
+        raise ValueError("the file holds no games")
+    if game is None and count == 1:
+        return 1
+    if game is None or not 1 <= game <= count:
         asked = "none was named" if game is None else f"game {game} was asked for"
-        raise ValueError(f"the file holds {len(lines)} games and {asked}; name one, for example with --game 1")
-    return lines[game - 1]
+        raise ValueError(
+            f"the file holds {count} games, 1 to {count}, and {asked}; name one, such as with --game 1"
+        )
+    return game
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Render one episode; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m kaggle_utils.q20.replay", description=__doc__.split("\n")[0])
+def make_parser(*, prog: str, description: str | None, epilog: str | None = None) -> argparse.ArgumentParser:
+    """The options of :func:`write_page`, for whoever offers it as a command."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog=prog, description=description, epilog=epilog, formatter_class=formatter)
     parser.add_argument("episode", type=Path, help="JSON of an episode or of a saved game, or the games of arena -o")
     parser.add_argument("--game", type=int, help="which game, from 1, where the file holds several")
     parser.add_argument("-o", "--output", type=Path, help="HTML file to write (default: beside the episode)")
     parser.add_argument("--spelling", action="store_true", help="candidates by spelling alone, without the table")
     parser.add_argument("--no-candidates", action="store_true", help="leave the record's candidates as they are")
+    return parser
+
+
+def write_page(options: argparse.Namespace) -> Path:
+    """Render the game that the options of :func:`make_parser` name; returns the page's path."""
+    record = read_record(options.episode, game=options.game)
+    if not options.no_candidates:
+        record = with_candidates(record) if options.spelling else with_posterior(record)
+    numbered = options.game and options.episode.suffix == ".jsonl"
+    name = f"{options.episode.stem}{f'-{options.game}' if numbered else ''}.html"
+    return write_html(record, options.output or options.episode.with_name(name))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Render one episode; return the exit status."""
+    parser = make_parser(prog="python -m kaggle_utils.q20.replay", description=(__doc__ or "").split("\n")[0])
     options = parser.parse_args(argv)
     try:
-        record = read_record(options.episode, game=options.game)
-        if not options.no_candidates:
-            record = with_candidates(record) if options.spelling else with_posterior(record)
-        name = f"{options.episode.stem}{f'-{options.game}' if options.game else ''}.html"
-        print(write_html(record, options.output or options.episode.with_name(name)))
+        print(write_page(options))
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kaggle_utils._optional import require
+from kaggle_utils.data.probabilities import calibration_curve
 from kaggle_utils.training.kfold_result import KFoldResult
 from kaggle_utils.training.metrics import log_loss
 
@@ -102,18 +103,11 @@ def _smooth(values: np.ndarray) -> np.ndarray:
 def _draw_calibration(axes: Any, probabilities: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> None:
     axes.plot([0, 1], [0, 1], linestyle=":", color="grey", label="perfect")
     for number, name in enumerate(names):
-        predicted, happened = _curve(probabilities[:, number], labels == number)
+        predicted, happened, _ = calibration_curve(probabilities[:, number], labels == number)
         axes.plot(predicted, happened, marker="o", label=name)
     axes.set(xlabel="predicted", ylabel="happened", xlim=(0, 1), ylim=(0, 1))
     axes.set_title(f"log loss {log_loss(probabilities, labels):.4f} on {len(labels):,} rows")
     axes.legend(fontsize="small")
-
-
-def _curve(probabilities: np.ndarray, hits: np.ndarray, bins: int = 10) -> tuple[list[float], list[float]]:
-    """Mean prediction and share of hits in bins of equal counts, so that none rests on a handful of rows."""
-    order = np.argsort(probabilities, kind="stable")
-    parts = [part for part in np.array_split(order, bins) if len(part)]
-    return [float(probabilities[part].mean()) for part in parts], [float(hits[part].mean()) for part in parts]
 
 
 def _draw_confusion(axes: Any, chosen: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> None:

@@ -7,7 +7,8 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
-from kaggle_utils.inference.score_plots import calibration_curve, plot_scores
+from kaggle_utils.data.probabilities import calibration_curve
+from kaggle_utils.inference.score_plots import plot_scores
 
 
 def probabilities(rows: int) -> np.ndarray:

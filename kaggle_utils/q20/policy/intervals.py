@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from kaggle_utils.q20.tournament.simulate import wilson
+
 __all__ = ["paired_interval", "wilson_interval"]
 
 _Z = 1.959963984540054  # 95 %
@@ -17,9 +19,7 @@ def wilson_interval(wins: int, games: int) -> tuple[float, float]:
     """
     if games < 1 or not 0 <= wins <= games:
         raise ValueError(f"{wins} wins in {games} games; expected at least one game and no more wins than games")
-    rate, square = wins / games, _Z * _Z / games
-    middle, half = rate + square / 2, _Z * (rate * (1 - rate) / games + square / (4 * games)) ** 0.5
-    return max(0.0, (middle - half) / (1 + square)), min(1.0, (middle + half) / (1 + square))
+    return wilson(wins, games, z=_Z)
 
 
 def paired_interval(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]:

@@ -9,7 +9,7 @@ many are played side by side; a language model whose batches differ in size may 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ import numpy as np
 from kaggle_utils.q20.arena import game_record
 from kaggle_utils.q20.frames import games_frame
 from kaggle_utils.q20.keywords import Keyword
+from kaggle_utils.q20.knowledge.cache_folder import write_atomically
 from kaggle_utils.q20.protocol import ROUNDS, TURNS, Observation
 from kaggle_utils.q20.record import GameRecord
 from kaggle_utils.q20.rules import EpisodeCrash, Game
@@ -80,15 +81,14 @@ class Tournament:
 
     def save(self, path: str | Path) -> Path:
         """Write the records as JSON lines, each with the players' seats; the file appears when it is whole."""
-        path = Path(path)
-        temporary = path.with_name(path.name + ".partial")
-        with temporary.open("w", encoding="utf-8") as file:
-            for match, record in zip(self.matches, self.records, strict=True):
-                row = json.loads(record.to_json())
-                row |= {"players": list(self.players), "seats": list(match.seats)}
-                row["keyword_versions"] = list(match.keyword.versions)
-                file.write(json.dumps(row) + "\n")
-        return temporary.replace(path)
+        return write_atomically(Path(path), self._lines())
+
+    def _lines(self) -> Iterator[bytes]:
+        for match, record in zip(self.matches, self.records, strict=True):
+            row = json.loads(record.to_json())
+            row |= {"players": list(self.players), "seats": list(match.seats)}
+            row["keyword_versions"] = list(match.keyword.versions)
+            yield (json.dumps(row) + "\n").encode("utf-8")
 
     @classmethod
     def load(cls, path: str | Path) -> Tournament:
