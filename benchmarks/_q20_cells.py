@@ -19,7 +19,7 @@ from kaggle_utils.q20.tournament.elimination import EliminationQuestioner
 from kaggle_utils.q20.tournament.noise import Noise
 from kaggle_utils.q20.tournament.simulate import play_cell, wilson
 
-__all__ = ["PROTOCOLS", "Cell", "Outcome", "play", "workers"]
+__all__ = ["PROTOCOLS", "Cell", "Outcome", "play", "pool", "workers"]
 
 PROTOCOLS = {"final": final_guess_bound, "kaggle": free_guess_bound}
 _PART = 1000  # games of one task
@@ -76,7 +76,7 @@ def play(cells: Sequence[Cell], *, games: int) -> dict[str, Outcome]:
     new = [cell for cell in cells if (cell, games) not in _PLAYED]
     tasks = [(cell, start, min(_PART, games - start)) for cell in new for start in range(0, games, _PART)]
     won: dict[Cell, list[np.ndarray]] = {cell: [] for cell in new}
-    futures = {_pool().submit(_play_part, *task): task[0] for task in tasks}
+    futures = {pool().submit(_play_part, *task): task[0] for task in tasks}
     for future in tqdm(concurrent.futures.as_completed(futures), total=len(futures), desc="cells", unit="part"):
         won[futures[future]].append(future.result())
     _PLAYED.update({(cell, games): _outcome(cell, np.concatenate(won[cell])) for cell in new})
@@ -84,7 +84,7 @@ def play(cells: Sequence[Cell], *, games: int) -> dict[str, Outcome]:
 
 
 @functools.cache
-def _pool() -> concurrent.futures.ProcessPoolExecutor:
+def pool() -> concurrent.futures.ProcessPoolExecutor:
     """The worker processes of the whole run, each with one thread: together they fill the cores."""
     names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
     before = {name: os.environ.get(name) for name in names}
