@@ -1,8 +1,9 @@
 """Triton kernels of disentangled attention, backward, without atomics on anything that is as long as the text.
 
-Three passes: by blocks of keys (gradients of keys and values; the scores' gradients are kept, once by query and key and
-once by key and distance), by blocks of queries (which turns the former into query and distance in place), and by
-diagonals of tiles (gradients of the position tables). Layouts and the turning are explained in the forward module.
+Four passes: by blocks of keys (gradients of the values; those of the scores are kept by query and key), by blocks of
+keys again and by blocks of queries (their gradients; each keeps the scores' gradients by itself and distance, the
+queries in place), and by diagonals of tiles (gradients of the position tables). One pass over keys for all of it would
+need more registers than a thread has. Layouts and the turning are explained in the forward module.
 """
 
 from __future__ import annotations
@@ -10,81 +11,72 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from kaggle_utils.models.disentangled_forward_triton import keep_score
+from kaggle_utils.models.disentangled_forward_triton import keep_score, place_hash
 
-__all__ = ["key_gradients", "query_gradients", "table_gradients"]
+__all__ = ["table_gradients", "value_gradients", "vector_gradients"]
 
 _LOG2E = tl.constexpr(1.4426950408889634)
 
 
-@triton.jit
-def key_gradients(
-    queries, keys, values, table_queries, biases, d_out, sums, delta, by_query, by_key, d_keys, d_values, starts, seeds,
-    stride, total, scale, threshold, growth,
-    HEADS: tl.constexpr, LONGEST: tl.constexpr, SIZE: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803 (Triton)
-    DROPS: tl.constexpr,  # noqa: N803
+@triton.jit(do_not_specialize=["total"])
+def value_gradients(
+    queries, keys, values, biases, d_out, sums, delta, by_query, d_values, starts, seeds,
+    stride, total, longest, scale, threshold, growth,
+    HEADS: tl.constexpr, SIZE: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803 (Triton)
+    DROPS: tl.constexpr, INNER: tl.constexpr,  # noqa: N803
 ):  # fmt: skip
-    """A block of keys a program, tiles [keys, queries]; ``delta`` is the sum of output times its gradient."""
+    """A block of keys a program, tiles of INNER queries; ``delta`` is the sum of output times its gradient."""
     n, head, row = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     start = tl.load(starts + row)
     length = tl.load(starts + row + 1) - start
     if n * BLOCK >= length:
         return
-    i = tl.arange(0, BLOCK)
     column = head * SIZE + tl.arange(0, SIZE)[None, :]
-    width: tl.constexpr = HEADS * SIZE
-    key = n * BLOCK + i
+    key = n * BLOCK + tl.arange(0, BLOCK)
     there = key[:, None] < length
     k = tl.load(keys + (start + key)[:, None] * stride + column, mask=there, other=0.0)
     v = tl.load(values + (start + key)[:, None] * stride + column, mask=there, other=0.0)
-    below = tl.load(table_queries + ((-n - 1) * BLOCK + LONGEST + i)[:, None] * width + column)
     if DROPS:
-        seed = tl.load(seeds).to(tl.uint32)
-    upper = i[:, None] + i[None, :] < BLOCK
-    index = (i[:, None] + i[None, :]) & (BLOCK - 1)
-    dk = tl.zeros([BLOCK, SIZE], tl.float32)
+        seed, least = tl.load(seeds).to(tl.uint32), threshold.to(tl.uint32)
+        key_hash = place_hash(seed + 1, key)[:, None]
     dv = tl.zeros([BLOCK, SIZE], tl.float32)
-    base = (head * total + start).to(tl.int64) * LONGEST
-    for m in range(tl.cdiv(length, BLOCK)):
-        query = m * BLOCK + i
+    base = (head * total + start).to(tl.int64) * longest
+    for first in range(0, length, INNER):
+        query = first + tl.arange(0, INNER)
         inside = query < length
         q = tl.load(queries + (start + query)[:, None] * stride + column, mask=inside[:, None], other=0.0)
-        d_o = tl.load(d_out + (start + query)[:, None] * width + column, mask=inside[:, None], other=0.0)
+        d_o = tl.load(d_out + (start + query)[:, None] * (HEADS * SIZE) + column, mask=inside[:, None], other=0.0)
         at = head * total + start + query
         log_sum = tl.load(sums + at, mask=inside, other=1.0e30)  # queries past the end then weigh nothing
         shift = tl.load(delta + at, mask=inside, other=0.0)
-        place = base + query[None, :] * LONGEST + key[:, None]
+        place = base + query[None, :] * longest + key[:, None]
         bias = tl.load(biases + place, mask=inside[None, :] & there, other=0.0)
         s = (tl.dot(k, tl.trans(q)) + bias) * (scale * _LOG2E)
-        p = tl.where(there, tl.exp2(s - log_sum[None, :]), 0.0)
+        p = tl.exp2(s - log_sum[None, :])  # of keys past the end nothing is stored
         dp = tl.dot(v, tl.trans(d_o))
         if DROPS:
-            kept = keep_score(seed, (start + query)[None, :], head, key[:, None], threshold, HEADS, LONGEST)
-            dv = tl.dot(tl.where(kept, p * growth, 0.0).to(d_o.dtype), d_o, dv)
-            dp = tl.where(kept, dp * growth, 0.0)
+            kept = keep_score(place_hash(seed, (start + query) * HEADS + head)[None, :], key_hash, least)
+            dv = tl.dot(tl.where(kept, p, 0.0).to(d_o.dtype), d_o, dv)
+            ds = p * (tl.where(kept, dp, 0.0) * growth - shift[None, :])
         else:
             dv = tl.dot(p.to(d_o.dtype), d_o, dv)
-        ds = (p * (dp - shift[None, :]) * scale).to(q.dtype)
-        tl.store(by_query + place, ds, mask=inside[None, :] & there)
-        dk = tl.dot(ds, q, dk)
-        turned = tl.gather(ds, index, 1)
-        tl.store(by_key + base + key[:, None] * LONGEST + query[None, :], turned, mask=there)
-        above = tl.load(table_queries + ((m - n) * BLOCK + LONGEST + i)[:, None] * width + column)
-        nothing = tl.zeros_like(turned)
-        dk = tl.dot(tl.where(upper, turned, nothing), above, dk)
-        dk = tl.dot(tl.where(upper, nothing, turned), below, dk)
-        below = above
-    at = (start + key)[:, None] * width + column
-    tl.store(d_keys + at, dk.to(d_keys.dtype.element_ty), mask=there)
-    tl.store(d_values + at, dv.to(d_values.dtype.element_ty), mask=there)
+            ds = p * (dp - shift[None, :])
+        tl.store(by_query + place, ds.to(q.dtype), mask=inside[None, :] & there)
+    dv *= growth
+    tl.store(d_values + (start + key)[:, None] * stride + column, dv.to(d_values.dtype.element_ty), mask=there)
 
 
-@triton.jit
-def query_gradients(
-    keys, table_keys, by_query, d_queries, starts, stride, total,
-    HEADS: tl.constexpr, LONGEST: tl.constexpr, SIZE: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803 (Triton)
+@triton.jit(do_not_specialize=["total"])
+def vector_gradients(
+    others, table, by_query, turned_scores, gradients, starts, stride, total, longest, scale,
+    HEADS: tl.constexpr, SIZE: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803 (Triton)
+    OF_KEYS: tl.constexpr,  # noqa: N803
 ):  # fmt: skip
-    """A block of queries a program; afterwards ``by_query`` holds, in each tile, query and distance modulo BLOCK."""
+    """Gradients of the queries, or with OF_KEYS of the keys; ``others`` are the vectors of the other side.
+
+    A block of them a program; the scores' gradients lack the scale until here. ``turned_scores`` gets, in each tile,
+    query (or key) and distance modulo BLOCK; for queries it may be ``by_query`` itself.
+    """
     block, head, row = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     start = tl.load(starts + row)
     length = tl.load(starts + row + 1) - start
@@ -92,38 +84,55 @@ def query_gradients(
         return
     i = tl.arange(0, BLOCK)
     column = head * SIZE + tl.arange(0, SIZE)[None, :]
-    width: tl.constexpr = HEADS * SIZE
-    query = block * BLOCK + i
-    inside = query[:, None] < length
-    scores = by_query + (head * total + start + query)[:, None].to(tl.int64) * LONGEST
-    index = (i[:, None] - i[None, :]) & (BLOCK - 1)
-    not_after = i[None, :] <= i[:, None]
-    dq = tl.zeros([BLOCK, SIZE], tl.float32)
-    above = tl.load(table_keys + (block * BLOCK + LONGEST + i)[:, None] * width + column)
+    lines = table + (longest + i)[:, None] * (HEADS * SIZE) + column
+    own = block * BLOCK + i
+    inside = own[:, None] < length
+    base = (head * total + start).to(tl.int64) * longest
+    if OF_KEYS:
+        index = (i[:, None] + i[None, :]) & (BLOCK - 1)
+        is_above = i[:, None] + i[None, :] < BLOCK
+        step: tl.constexpr = HEADS * SIZE * BLOCK  # to the next tile's distances
+        kept_lines = tl.load(lines - (block + 1) * step)
+    else:
+        index = (i[:, None] - i[None, :]) & (BLOCK - 1)
+        is_above = i[None, :] <= i[:, None]
+        step: tl.constexpr = -HEADS * SIZE * BLOCK
+        kept_lines = tl.load(lines - block * step)
+    gradient = tl.zeros([BLOCK, SIZE], tl.float32)
     for n in range(tl.cdiv(length, BLOCK)):
-        key = n * BLOCK + i
-        ds = tl.load(scores + key[None, :], mask=inside & (key[None, :] < length), other=0.0)
-        k = tl.load(keys + (start + key)[:, None] * stride + column, mask=key[:, None] < length, other=0.0)
-        dq = tl.dot(ds, k, dq)
+        other = n * BLOCK + i
+        if OF_KEYS:
+            place = base + other[None, :] * longest + own[:, None]
+        else:
+            place = base + own[:, None] * longest + other[None, :]
+        ds = tl.load(by_query + place, mask=inside & (other[None, :] < length), other=0.0)
+        x = tl.load(others + (start + other)[:, None] * stride + column, mask=other[:, None] < length, other=0.0)
+        gradient = tl.dot(ds, x, gradient)
         turned = tl.gather(ds, index, 1)
-        tl.store(scores + key[None, :], turned, mask=inside)
-        below = tl.load(table_keys + ((block - n - 1) * BLOCK + LONGEST + i)[:, None] * width + column)
+        tl.store(turned_scores + base + own[:, None] * longest + other[None, :], turned, mask=inside)
+        if OF_KEYS:
+            above = tl.load(lines + (n - block) * step)
+            below = kept_lines
+            kept_lines = above
+        else:
+            above = kept_lines
+            below = tl.load(lines + (n + 1 - block) * step)
+            kept_lines = below
         nothing = tl.zeros_like(turned)
-        dq = tl.dot(tl.where(not_after, turned, nothing), above, dq)
-        dq = tl.dot(tl.where(not_after, nothing, turned), below, dq)
-        above = below
-    at = (start + query)[:, None] * width + column
-    tl.store(d_queries + at, dq.to(d_queries.dtype.element_ty), mask=inside)
+        gradient = tl.dot(tl.where(is_above, turned, nothing), above, gradient)
+        gradient = tl.dot(tl.where(is_above, nothing, turned), below, gradient)
+    at = (start + own)[:, None] * stride + column
+    tl.store(gradients + at, (gradient * scale).to(gradients.dtype.element_ty), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["total", "rows", "rows_each"])
 def table_gradients(
-    vectors, turned, d_table, starts, stride, total, rows, rows_each,
-    HEADS: tl.constexpr, LONGEST: tl.constexpr, SIZE: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803 (Triton)
+    vectors, turned, d_table, starts, stride, total, longest, scale, rows, rows_each,
+    HEADS: tl.constexpr, SIZE: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803 (Triton)
     OF_KEYS: tl.constexpr,  # noqa: N803
 ):  # fmt: skip
     """A diagonal of tiles in some rows a program, added up in float32; ``vectors`` are the queries or the keys."""
-    diagonal, head, part = tl.program_id(0) - (LONGEST // BLOCK - 1), tl.program_id(1), tl.program_id(2)
+    diagonal, head, part = tl.program_id(0) - (longest // BLOCK - 1), tl.program_id(1), tl.program_id(2)
     i = tl.arange(0, BLOCK)
     column = head * SIZE + tl.arange(0, SIZE)[None, :]
     if OF_KEYS:
@@ -135,7 +144,7 @@ def table_gradients(
     for row in range(part * rows_each, tl.minimum((part + 1) * rows_each, rows)):
         start = tl.load(starts + row)
         length = tl.load(starts + row + 1) - start
-        base = turned + (head * total + start).to(tl.int64) * LONGEST
+        base = turned + (head * total + start).to(tl.int64) * longest
         count = tl.cdiv(length, BLOCK)
         for m in range(tl.maximum(diagonal, 0), tl.minimum(count, count + diagonal)):
             if OF_KEYS:
@@ -143,11 +152,11 @@ def table_gradients(
             else:
                 token, other = m * BLOCK + i, (m - diagonal) * BLOCK + i
             inside = token[:, None] < length
-            ds = tl.load(base + token[:, None] * LONGEST + other[None, :], mask=inside, other=0.0)
+            ds = tl.load(base + token[:, None] * longest + other[None, :], mask=inside, other=0.0)
             x = tl.load(vectors + (start + token)[:, None] * stride + column, mask=inside, other=0.0)
             nothing = tl.zeros_like(ds)
             above = tl.dot(tl.trans(tl.where(is_above, ds, nothing)), x, above)
             below = tl.dot(tl.trans(tl.where(is_above, nothing, ds)), x, below)
-    at = d_table + (diagonal * BLOCK + LONGEST + i)[:, None] * (HEADS * SIZE) + column
-    tl.atomic_add(at, above)
-    tl.atomic_add(at - BLOCK * (HEADS * SIZE), below)
+    at = d_table + (diagonal * BLOCK + longest + i)[:, None] * (HEADS * SIZE) + column
+    tl.atomic_add(at, above * scale)
+    tl.atomic_add(at - BLOCK * (HEADS * SIZE), below * scale)

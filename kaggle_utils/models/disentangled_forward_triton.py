@@ -1,7 +1,7 @@
 """Triton kernels of disentangled attention, forward: the position terms, then attention with them as a bias.
 
 Rows lie one after another; row r has the tokens ``starts[r]`` to ``starts[r + 1]``. The tables hold the projected
-position of every distance d = query - key at index d + LONGEST, so that a tile of 64 queries and 64 keys needs 128
+position of every distance d = query - key at index d + longest, so that a tile of 64 queries and 64 keys needs 128
 neighbouring lines of them: two blocks of 64. A product with those is indexed by distance; what each (query, key) needs
 lies in it along diagonals. Of two neighbouring blocks every distance modulo 64 is used once, so the two are first
 merged and then turned by one gather within 64 numbers. Two heads are turned together, as the halves of an int32.
@@ -12,7 +12,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-__all__ = ["attend", "keep_score", "position_bias"]
+__all__ = ["attend", "keep_score", "place_hash", "position_bias"]
 
 _LOG2E = tl.constexpr(1.4426950408889634)
 
@@ -36,23 +36,38 @@ def _second(pair):
 
 
 @triton.jit
-def keep_score(seed, token, head, key, threshold, HEADS: tl.constexpr, LONGEST: tl.constexpr):  # noqa: N803 (Triton)
-    """Whether dropout keeps a score: a hash of its place (murmur's finaliser), far cheaper here than Philox."""
-    x = ((token * HEADS + head) * LONGEST + key).to(tl.uint32) * 0x9E3779B1 + seed
+def _mixed(x):
+    """Murmur's finaliser."""
     x ^= x >> 16
     x *= 0x85EBCA6B
     x ^= x >> 13
     x *= 0xC2B2AE35
-    x ^= x >> 16
-    return x >= threshold
+    return x ^ (x >> 16)
 
 
 @triton.jit
+def keep_score(queries, keys, least):
+    """Whether dropout keeps a score: a hash of its two :func:`place_hash`, broadcast; far cheaper here than Philox.
+
+    Those are mixed already, once a line; six operations a score are left, which is what the kernels' time hangs on.
+    """
+    x = (queries ^ keys) * 0x9E3779B1
+    x = (x ^ (x >> 15)) * 0x85EBCA6B
+    return x >= least
+
+
+@triton.jit
+def place_hash(seed, place):
+    """32 mixed bits for each place."""
+    return _mixed(_mixed(place.to(tl.uint32) * 0x9E3779B1 + seed) + seed)
+
+
+@triton.jit(do_not_specialize=["total"])
 def position_bias(
-    queries, keys, table_keys, table_queries, biases, starts, stride, total,
-    HEADS: tl.constexpr, LONGEST: tl.constexpr, SIZE: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803 (Triton)
+    queries, keys, table_keys, table_queries, biases, starts, stride, total, longest,
+    HEADS: tl.constexpr, SIZE: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803 (Triton)
 ):  # fmt: skip
-    """content-to-position plus position-to-content scores, [HEADS, total, LONGEST] by query and key."""
+    """content-to-position plus position-to-content scores, [HEADS, total, longest] by query and key."""
     block, head, row = tl.program_id(0), tl.program_id(1) * 2, tl.program_id(2)
     start = tl.load(starts + row)
     length = tl.load(starts + row + 1) - start
@@ -66,20 +81,20 @@ def position_bias(
     q0 = tl.load(queries + at, mask=inside, other=0.0)
     q1 = tl.load(queries + at + SIZE, mask=inside, other=0.0)
     width: tl.constexpr = HEADS * SIZE
-    above = (block * BLOCK + LONGEST + i)[:, None] * width + column
+    above = (block * BLOCK + longest + i)[:, None] * width + column
     above0 = tl.dot(q0, tl.trans(tl.load(table_keys + above)))
     above1 = tl.dot(q1, tl.trans(tl.load(table_keys + above + SIZE)))
     index = (i[:, None] - i[None, :]) & (BLOCK - 1)
     not_after = i[None, :] <= i[:, None]
     upper = i[:, None] + i[None, :] < BLOCK
-    out = biases + (head * total + start + query)[:, None].to(tl.int64) * LONGEST + i[None, :]
+    out = biases + (head * total + start + query)[:, None].to(tl.int64) * longest + i[None, :]
     for n in range(tl.cdiv(length, BLOCK)):
         key = n * BLOCK + i
         there = key[:, None] < length
         at = (start + key)[:, None] * stride + column
         k0 = tl.trans(tl.load(keys + at, mask=there, other=0.0))
         k1 = tl.trans(tl.load(keys + at + SIZE, mask=there, other=0.0))
-        above = ((block - n) * BLOCK + LONGEST + i)[:, None] * width + column
+        above = ((block - n) * BLOCK + longest + i)[:, None] * width + column
         below = above - BLOCK * width
         below0 = tl.dot(q0, tl.trans(tl.load(table_keys + below)))
         below1 = tl.dot(q1, tl.trans(tl.load(table_keys + below + SIZE)))
@@ -92,14 +107,14 @@ def position_bias(
         to_content = tl.gather(_pair(p0, p1), index, 0)
         first, second = _first(to_position) + _first(to_content), _second(to_position) + _second(to_content)
         tl.store(out + n * BLOCK, first.to(biases.dtype.element_ty), mask=inside)
-        place = out + n * BLOCK + total.to(tl.int64) * LONGEST
+        place = out + n * BLOCK + total.to(tl.int64) * longest
         tl.store(place, second.to(biases.dtype.element_ty), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["total"])
 def attend(
-    queries, keys, values, biases, outputs, sums, starts, seeds, stride, total, scale, threshold, growth,
-    HEADS: tl.constexpr, LONGEST: tl.constexpr, SIZE: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803 (Triton)
+    queries, keys, values, biases, outputs, sums, starts, seeds, stride, total, longest, scale, threshold, growth,
+    HEADS: tl.constexpr, SIZE: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803 (Triton)
     DROPS: tl.constexpr,  # noqa: N803
 ):  # fmt: skip
     """Softmax over the keys of a row, block by block, with the biases; ``sums`` gets log2 of its denominators."""
@@ -113,9 +128,10 @@ def attend(
     column = head * SIZE + tl.arange(0, SIZE)[None, :]
     inside = query[:, None] < length
     q = tl.load(queries + (start + query)[:, None] * stride + column, mask=inside, other=0.0)
-    bias_row = biases + (head * total + start + query)[:, None].to(tl.int64) * LONGEST
+    bias_row = biases + (head * total + start + query)[:, None].to(tl.int64) * longest
     if DROPS:
-        seed = tl.load(seeds).to(tl.uint32)
+        seed, least = tl.load(seeds).to(tl.uint32), threshold.to(tl.uint32)
+        query_hash = place_hash(seed, (start + query) * HEADS + head)[:, None]
     highest = tl.full([BLOCK], -1.0e30, tl.float32)
     weight = tl.zeros([BLOCK], tl.float32)
     out = tl.zeros([BLOCK, SIZE], tl.float32)
@@ -132,7 +148,7 @@ def attend(
         shrink = tl.exp2(highest - top)
         weight = weight * shrink + tl.sum(p, 1)
         if DROPS:
-            kept = keep_score(seed, (start + query)[:, None], head, key[None, :], threshold, HEADS, LONGEST)
+            kept = keep_score(query_hash, place_hash(seed + 1, key)[None, :], least)
             p = tl.where(kept, p, 0.0)
         v = tl.load(values + at, mask=there, other=0.0)
         out = tl.dot(p.to(v.dtype), v, out * shrink[:, None])

@@ -23,13 +23,14 @@ BLOCK = 64
 """Queries and keys of a tile; windows are multiples of it."""
 
 _SHARED = (
-    "Tensor query, Tensor key, Tensor value, Tensor key_table, Tensor query_table, Tensor starts, Tensor seed, "
+    "Tensor projected, Tensor key_table, Tensor query_table, Tensor starts, Tensor seed, "
     "int window, float scale, float dropout"
 )
+_INNER = 32  # queries of a tile in the values' gradients: smaller tiles leave registers for more programs
 _PARTS = 4  # programs that share a diagonal of the tables' gradients; more cost more atomics than they gain
 # (warps, stages) by kernel, the fastest of those tried on an H100; older cards have less shared memory.
-_HOPPER = {"bias": (8, 3), "attend": (4, 2), "keys": (4, 1), "queries": (4, 2), "tables": (4, 4)}
-_OLDER = {"bias": (8, 1), "attend": (4, 1), "keys": (4, 1), "queries": (4, 1), "tables": (4, 1)}
+_HOPPER = {"bias": (8, 3), "attend": (4, 3), "values": (4, 1), "keys": (4, 2), "queries": (4, 3), "tables": (4, 4)}
+_OLDER = {"bias": (8, 1), "attend": (4, 1), "values": (4, 1), "keys": (4, 1), "queries": (4, 1), "tables": (4, 1)}
 
 
 def kernels_fit(dtype: torch.dtype, device: torch.device, *, heads: int, size: int) -> bool:
@@ -43,10 +44,10 @@ def kernels_fit(dtype: torch.dtype, device: torch.device, *, heads: int, size: i
 def attention_operator() -> Any:
     """The operator, registered with torch on first use.
 
-    Its arguments: query, key, value [T, H, D]; both position tables [2 window, H, D], the distance d at index
-    d + window; ``starts`` int32 [rows + 1]; ``seed`` int64 [1] on the device, read only with dropout; the window, a
-    multiple of :data:`BLOCK` and at least the longest row; the scale of the scores; the share of them dropped.
-    It returns the output [T, H, D] and, for the backward pass, log2-sums float32 [H, T] and the position terms
+    Its arguments: queries, keys and values in one [T, 3, H, D]; both position tables [2 window, H, D], the distance d
+    at index d + window; ``starts`` int32 [rows + 1]; ``seed`` int64 [1] on the device, read only with dropout; the
+    window, a multiple of :data:`BLOCK` and at least the longest row; the scale of the scores; the share of them that is
+    dropped. It returns the output [T, H, D] and, for the backward pass, log2-sums float32 [H, T] and the position terms
     [H, T, window]. Memory and time grow with T x window.
     """
     torch = require("torch", extra="llm")
@@ -55,20 +56,19 @@ def attention_operator() -> Any:
     )
     backward = torch.library.custom_op(
         "kaggle_utils::disentangled_backward", _backward, mutates_args=(),
-        schema=f"({_SHARED}, Tensor delta, Tensor sums, Tensor bias, Tensor d_out) -> "
-        "(Tensor, Tensor, Tensor, Tensor, Tensor)",
+        schema=f"({_SHARED}, Tensor delta, Tensor sums, Tensor bias, Tensor d_out) -> (Tensor, Tensor, Tensor)",
     )  # fmt: skip
 
     @operator.register_fake
-    def _(query, key, value, key_table, query_table, starts, seed, window, scale, dropout):
-        total, heads, _ = query.shape
-        sums = query.new_empty((heads, total), dtype=torch.float32)
-        return query.new_empty(query.shape), sums, query.new_empty((heads, total, window))
+    def _(projected, key_table, query_table, starts, seed, window, scale, dropout):
+        total, _, heads, size = projected.shape
+        sums = projected.new_empty((heads, total), dtype=torch.float32)
+        return projected.new_empty((total, heads, size)), sums, projected.new_empty((heads, total, window))
 
     @backward.register_fake
-    def _(query, key, value, key_table, query_table, *rest):
+    def _(projected, key_table, query_table, *rest):
         tables = [table.new_empty(table.shape, dtype=torch.float32) for table in (key_table, query_table)]
-        return *(query.new_empty(query.shape) for _ in range(3)), *tables
+        return projected.new_empty(projected.shape), *tables
 
     def setup_context(ctx, inputs, output):
         *tensors, ctx.window, ctx.scale, ctx.dropout = inputs
@@ -78,76 +78,73 @@ def attention_operator() -> Any:
         *tensors, out, sums, bias = ctx.saved_tensors
         delta = (d_out.float() * out.float()).sum(-1).t()  # here and not in the operator: the compiler fuses it
         settings = (ctx.window, ctx.scale, ctx.dropout)
-        *gradients, d_keys, d_queries = backward(*tensors, *settings, delta, sums, bias, d_out)
-        tables = d_keys.to(tensors[3].dtype), d_queries.to(tensors[4].dtype)
-        return *gradients, *tables, None, None, None, None, None
+        gradient, d_keys, d_queries = backward(*tensors, *settings, delta, sums, bias, d_out)
+        tables = d_keys.to(tensors[1].dtype), d_queries.to(tensors[2].dtype)
+        return gradient, *tables, None, None, None, None, None
 
     operator.register_autograd(differentiate, setup_context=setup_context)
     return operator
 
 
-def _forward(query, key, value, key_table, query_table, starts, seed, window, scale, dropout):
+def _forward(projected, key_table, query_table, starts, seed, window, scale, dropout):
     torch = require("torch", extra="llm")
     from kaggle_utils.models import disentangled_forward_triton as kernels
 
+    query, key, value = projected.contiguous().unbind(1)
     total, heads, size = query.shape
     rows = len(starts) - 1
-    query, key, value = _same_layout(query, key, value)
     out = torch.empty(total, heads, size, device=query.device, dtype=query.dtype)
     sums = torch.empty(heads, total, device=query.device, dtype=torch.float32)
     bias = torch.empty(heads, total, window, device=query.device, dtype=query.dtype)
-    sizes = {"HEADS": heads, "LONGEST": window, "SIZE": size, "BLOCK": BLOCK}
+    sizes = {"HEADS": heads, "SIZE": size, "BLOCK": BLOCK}
     tables = key_table.contiguous(), query_table.contiguous()
     with torch.cuda.device(query.device):
         kernels.position_bias[(window // BLOCK, heads // 2, rows)](
-            query, key, *tables, bias, starts, query.stride(0), total, **sizes, **_tiles("bias")
+            query, key, *tables, bias, starts, query.stride(0), total, window, **sizes, **_tiles("bias")
         )
         kernels.attend[(window // BLOCK, heads, rows)](
-            query, key, value, bias, out, sums, starts, seed, query.stride(0), total, scale, *_dropped(dropout),
+            query, key, value, bias, out, sums, starts, seed, query.stride(0), total, window, scale, *_dropped(dropout),
             **sizes, DROPS=dropout > 0, **_tiles("attend"),
         )  # fmt: skip
     return out, sums, bias
 
 
-def _backward(
-    query, key, value, key_table, query_table, starts, seed, window, scale, dropout, delta, sums, bias, d_out
-):
+def _backward(projected, key_table, query_table, starts, seed, window, scale, dropout, delta, sums, bias, d_out):
     torch = require("torch", extra="llm")
     from kaggle_utils.models import disentangled_backward_triton as kernels
 
+    query, key, value = projected.contiguous().unbind(1)
     total, heads, size = query.shape
     rows = len(starts) - 1
-    query, key, value = _same_layout(query, key, value)
     by_query, by_key = torch.empty_like(bias), torch.empty_like(bias)
-    d_query, d_key, d_value = (torch.empty_like(value, memory_format=torch.contiguous_format) for _ in range(3))
+    gradient = torch.empty(projected.shape, device=query.device, dtype=query.dtype)
+    d_query, d_key, d_value = gradient.unbind(1)
     d_tables = [torch.zeros(table.shape, device=table.device) for table in (key_table, query_table)]
-    sizes = {"HEADS": heads, "LONGEST": window, "SIZE": size, "BLOCK": BLOCK}
-    place = (starts, query.stride(0), total)
+    sizes = {"HEADS": heads, "SIZE": size, "BLOCK": BLOCK}
+    grid, place = (window // BLOCK, heads, rows), (starts, query.stride(0), total, window, scale)
     with torch.cuda.device(query.device):
-        kernels.key_gradients[(window // BLOCK, heads, rows)](
-            query, key, value, query_table.contiguous(), bias, d_out.contiguous(), sums, delta.contiguous(),
-            by_query, by_key, d_key, d_value, starts, seed, query.stride(0), total, scale, *_dropped(dropout),
-            **sizes, DROPS=dropout > 0, **_tiles("keys"),
+        kernels.value_gradients[grid](
+            query, key, value, bias, d_out.contiguous(), sums, delta.contiguous(), by_query, d_value, starts, seed,
+            query.stride(0), total, window, scale, *_dropped(dropout), **sizes, DROPS=dropout > 0, INNER=_INNER,
+            **_tiles("values"),
         )  # fmt: skip
-        kernels.query_gradients[(window // BLOCK, heads, rows)](
-            key, key_table.contiguous(), by_query, d_query, *place, **sizes, **_tiles("queries")
-        )
+        # keys before queries: the latter turn the scores' gradients in place
+        for others, table, turned, found, of_keys in (
+            (query, query_table, by_key, d_key, True), (key, key_table, by_query, d_query, False),
+        ):  # fmt: skip
+            kernels.vector_gradients[grid](
+                others, table.contiguous(), by_query, turned, found, *place, **sizes, OF_KEYS=of_keys,
+                **_tiles("keys" if of_keys else "queries"),
+            )  # fmt: skip
         each = -(-rows // _PARTS)
-        grid = (2 * window // BLOCK - 1, heads, -(-rows // each))
+        diagonals = (2 * window // BLOCK - 1, heads, -(-rows // each))
         for vectors, turned, table, of_keys in (
             (query, by_query, d_tables[0], False), (key, by_key, d_tables[1], True),
         ):  # fmt: skip
-            kernels.table_gradients[grid](
+            kernels.table_gradients[diagonals](
                 vectors, turned, table, *place, rows, each, **sizes, OF_KEYS=of_keys, **_tiles("tables")
             )
-    return d_query, d_key, d_value, *d_tables
-
-
-def _same_layout(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """The kernels take one stride from token to token for all three."""
-    strides = {tensor.stride() for tensor in tensors}
-    packed = all(tensor.stride()[1:] == (tensor.shape[2], 1) for tensor in tensors)
-    return tensors if packed and len(strides) == 1 else tuple(tensor.contiguous() for tensor in tensors)
+    return gradient, *d_tables
 
 
 def _dropped(dropout: float) -> tuple[int, float]:
@@ -155,7 +152,7 @@ def _dropped(dropout: float) -> tuple[int, float]:
     return min(int(dropout * 2**32), 2**32 - 1), 1.0 / (1.0 - dropout)
 
 
-@functools.lru_cache(maxsize=None)  # noqa: UP033 (five kernels)
+@functools.lru_cache(maxsize=None)  # noqa: UP033 (a handful of kernels)
 def _tiles(kernel: str) -> dict[str, int]:
     capability = require("torch", extra="llm").cuda.get_device_capability()
     warps, stages = (_HOPPER if capability >= (9, 0) else _OLDER)[kernel]
@@ -194,9 +191,9 @@ def _probe(torch: Any, device: torch.device, dtype: torch.dtype, size: int) -> f
 
     lengths, window = (130, 64, 1, 0, 100), 192
     starts = torch.tensor([0, *lengths], device=device).cumsum(0).int()
-    shapes = [(sum(lengths), 2, size)] * 3 + [(2 * window, 2, size)] * 2
+    shapes = [(sum(lengths), 3, 2, size)] + [(2 * window, 2, size)] * 2
     inputs = [torch.randn(shape, device=device, dtype=dtype, requires_grad=True) for shape in shapes]
-    weights = torch.randn(shapes[0], device=device)
+    weights = torch.randn(sum(lengths), 2, size, device=device)
     seed, scale = torch.zeros(1, device=device, dtype=torch.int64), (3 * size) ** -0.5
     found, _, _ = attention_operator()(*inputs, starts, seed, window, scale, 0.0)
     exact = [tensor.detach().float().requires_grad_() for tensor in inputs]

@@ -22,11 +22,14 @@ from kaggle_utils.models.disentangled_attention import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
 
 __all__ = ["pack_deberta", "packable"]
 
 _logger = logging.getLogger(__name__)
+_LENGTHS = "_row_lengths"  # on the encoder, from the hook to its forward
 
 
 def pack_deberta(model: torch.nn.Module, *, compile: bool | str = "auto") -> torch.nn.Module:
@@ -36,6 +39,9 @@ def pack_deberta(model: torch.nn.Module, *, compile: bool | str = "auto") -> tor
         model: anything with one ``DebertaV2Encoder`` in it.
         compile: True, False, or "auto": compiled where the fused kernels run. The first batch then takes some seconds
             longer, and the first of each 64 tokens of width a second.
+
+    A call may carry ``lengths``, the tokens of each right-padded row as a list of numbers: then nothing waits for the
+    device to count them. Collators can put it beside the ids; ``model.takes_lengths`` says that it is understood.
 
     The attention mask must keep one unbroken stretch of each row (padding on either side). Of the hidden states only
     the last is returned. Calls that ask for attention weights, and models with parts that are not covered (a
@@ -54,6 +60,9 @@ def pack_deberta(model: torch.nn.Module, *, compile: bool | str = "auto") -> tor
             _logger.warning("DeBERTa stays padded: %s", reason)
         else:
             encoder.forward = types.MethodType(_encoder_forward(type(encoder).forward, _Layers(compile)), encoder)
+            if not getattr(model, "takes_lengths", False):  # so that packing again is no harm
+                model.register_forward_pre_hook(_hand_lengths, with_kwargs=True)
+                model.takes_lengths = True
     return model
 
 
@@ -89,10 +98,8 @@ def _encoder_forward(padded: Any, layers: _Layers) -> Any:
                 self, hidden_states, attention_mask, output_hidden_states, output_attentions, query_states,
                 relative_pos, return_dict,
             )  # fmt: skip
-        torch = require("torch", extra="llm")
         rows, longest, width = hidden_states.shape
-        kept = attention_mask.flatten().nonzero().squeeze(1)
-        starts = torch.nn.functional.pad(attention_mask.sum(1).cumsum(0), (1, 0)).int()
+        kept, starts = _places(attention_mask, self.__dict__.pop(_LENGTHS, None))
         packed = layers(self, hidden_states.flatten(0, 1)[kept], starts, window_of(longest))
         out = packed.new_zeros(rows * longest, width).index_copy(0, kept, packed).view(rows, longest, width)
         if not return_dict:
@@ -101,6 +108,39 @@ def _encoder_forward(padded: Any, layers: _Layers) -> Any:
         return outputs(last_hidden_state=out, hidden_states=(out,))
 
     return forward
+
+
+def _hand_lengths(model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A hook before the forward of the whole model, which does not know ``lengths``."""
+    if (lengths := kwargs.pop("lengths", None)) is not None:
+        for encoder in _encoders(model):
+            setattr(encoder, _LENGTHS, lengths)
+    return args, kwargs
+
+
+def _places(mask: torch.Tensor, told: Sequence[int] | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where the tokens [T] lie in the flattened mask [rows, longest], and where rows begin in the pack [rows + 1].
+
+    Raises:
+        ValueError: lengths that do not fit the mask's shape.
+    """
+    torch = require("torch", extra="llm")
+    rows, longest = mask.shape
+    if told is None:
+        starts = torch.nn.functional.pad(mask.sum(1).cumsum(0), (1, 0)).int()
+        return mask.flatten().nonzero().squeeze(1), starts
+    if len(told) != rows or max(told) > longest:
+        raise ValueError(
+            f"lengths are {len(told)} numbers up to {max(told)}, expected one for each of {rows} rows of {longest} "
+            "tokens at most"
+        )
+    lengths = torch.tensor(told)
+    starts = torch.nn.functional.pad(lengths.cumsum(0), (1, 0))
+    skipped = torch.arange(rows) * longest - starts[:-1]
+    found = torch.arange(int(starts[-1])) + skipped.repeat_interleave(lengths), starts.int()
+    if mask.device.type == "cuda":
+        return tuple(tensor.pin_memory().to(mask.device, non_blocking=True) for tensor in found)
+    return found
 
 
 class _Layers:
@@ -145,16 +185,14 @@ def _layer_function(attend: Any, compiled: bool) -> Any:
         attention = layer.attention.self
         heads = attention.num_attention_heads
         split = lambda tensor: tensor.view(tensor.shape[0], heads, -1)  # noqa: E731
-        query, key, value = (
-            split(project(hidden)) for project in (attention.query_proj, attention.key_proj, attention.value_proj)
-        )
+        projected = _projected(torch, attention, hidden).unflatten(1, (3, heads, -1))
         positions = attention.pos_dropout(positions)
         shared = attention.share_att_key
         key_table = (attention.key_proj if shared else attention.pos_key_proj)(positions)
         query_table = (attention.query_proj if shared else attention.pos_query_proj)(positions)
-        scale = (3 * query.shape[-1]) ** -0.5
+        scale = (3 * projected.shape[-1]) ** -0.5
         attended = attend(
-            query, key, value, split(key_table[index]), split(query_table[index]), starts, seed, window, scale, dropout
+            projected, split(key_table[index]), split(query_table[index]), starts, seed, window, scale, dropout
         )
         hidden = layer.attention.output(attended.flatten(1), hidden).to(hidden.dtype)
         return layer.output(layer.intermediate(hidden), hidden).to(hidden.dtype)
@@ -164,6 +202,15 @@ def _layer_function(attend: Any, compiled: bool) -> Any:
     dynamo = require("torch._dynamo", extra="llm")
     dynamo.config.recompile_limit = max(64, dynamo.config.recompile_limit)
     return torch.compile(run, dynamic=True)
+
+
+def _projected(torch: Any, attention: Any, hidden: torch.Tensor) -> torch.Tensor:
+    """Queries, keys and values side by side: one product where all three are plain linear layers."""
+    parts = attention.query_proj, attention.key_proj, attention.value_proj
+    if any(type(part) is not torch.nn.Linear for part in parts):  # adapters, quantised weights
+        return torch.cat([part(hidden) for part in parts], dim=1)
+    weight, bias = (torch.cat([getattr(part, name) for part in parts]) for name in ("weight", "bias"))
+    return torch.nn.functional.linear(hidden, weight, bias)
 
 
 @functools.lru_cache(maxsize=64)

@@ -183,6 +183,9 @@ def _collator(model: Any) -> Callable[[Sequence[Mapping[str, Any]]], dict[str, A
     def collate(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         padded = pad_rows([item["input_ids"] for item in items], pad_id=pad_id)
         labels = torch.tensor([item["labels"] for item in items])
-        return {**{name: torch.from_numpy(array) for name, array in padded.items()}, "labels": labels}
+        batch = {**{name: torch.from_numpy(array) for name, array in padded.items()}, "labels": labels}
+        if getattr(model, "takes_lengths", False):  # packed: then no step waits for the device to count tokens
+            batch["lengths"] = [len(item["input_ids"]) for item in items]
+        return batch
 
     return collate

@@ -43,10 +43,15 @@ def inputs(device="cpu", dtype=torch.float32, heads=2):
     return tensors, starts, window
 
 
+def stacked(tensors):
+    """Queries, keys and values as one tensor, and the tables."""
+    return torch.stack(tensors[:3], 1), *tensors[3:]
+
+
 def compare(attend, tensors, starts, window, tolerance):
     seed = torch.zeros(1, dtype=torch.int64, device=starts.device)
     exact = [tensor.detach().float().requires_grad_() for tensor in tensors]
-    found = attend(*tensors, starts, seed, window, SCALE, 0.0)
+    found = attend(*stacked(tensors), starts, seed, window, SCALE, 0.0)
     wanted = by_definition(*exact, starts, window)
     weights = torch.randn_like(wanted)
     (found.float() * weights).sum().backward()
@@ -75,7 +80,7 @@ def test_dropout_keeps_the_mean_and_drops_its_share():
     with torch.no_grad():
         ones = torch.ones_like(tensors[2])
         tensors[2] = ones
-        drawn = [reference_attention(*tensors, starts, None, window, SCALE, 0.3) for _ in range(30)]
+        drawn = [reference_attention(*stacked(tensors), starts, None, window, SCALE, 0.3) for _ in range(30)]
     mean = torch.stack(drawn).mean(0)
     assert abs(mean.mean().item() - 1) < 0.01
     single = mean[LENGTHS[0] + LENGTHS[1]]  # the row of one token keeps its only probability, or loses it
@@ -107,20 +112,24 @@ def test_the_kernels_equal_the_definition_forward_and_in_gradients(dtype, heads)
 
 
 @pytest.mark.gpu
-def test_the_kernels_take_views_of_one_projection():
-    _, starts, window = inputs("cuda", torch.bfloat16)
-    packed = torch.randn(sum(LENGTHS), 6, SIZE, device="cuda", dtype=torch.bfloat16)
-    tables = [torch.randn(2 * window, 2, SIZE, device="cuda", dtype=torch.bfloat16) for _ in range(2)]
-    tensors = [part.detach().requires_grad_() for part in packed.split(2, dim=1)] + [t.requires_grad_() for t in tables]
+def test_the_kernels_take_projections_of_any_layout():
+    (*vectors, one, two), starts, window = inputs("cuda", torch.bfloat16)
     attend = choose_disentangled_attention(torch.bfloat16, starts.device, heads=2, size=SIZE)
-    compare(attend, tensors, starts, window, 0.02)
+    seed = torch.zeros(1, dtype=torch.int64, device="cuda")
+    with torch.no_grad():
+        packed = torch.stack(vectors, 1)
+        strided = torch.stack(vectors).transpose(0, 1)
+        assert not strided.is_contiguous()
+        found = [attend(projected, one, two, starts, seed, window, SCALE, 0.0) for projected in (packed, strided)]
+    assert torch.equal(*found)
 
 
 @pytest.mark.gpu
 def test_dropout_in_the_kernels_is_repeatable_unbiased_and_the_same_in_the_backward_pass():
     tensors, starts, window = inputs("cuda", torch.bfloat16)
     attend = choose_disentangled_attention(torch.bfloat16, starts.device, heads=2, size=SIZE)
-    run = lambda seed: attend(*tensors, starts, torch.tensor([seed], device="cuda"), window, SCALE, 0.25)  # noqa: E731
+    at = lambda seed: (starts, torch.tensor([seed], device="cuda"), window, SCALE, 0.25)  # noqa: E731
+    run = lambda seed: attend(*stacked(tensors), *at(seed))  # noqa: E731
     assert torch.equal(run(5), run(5)) and not torch.equal(run(5), run(6))
     with torch.no_grad():
         value = tensors[2].clone()

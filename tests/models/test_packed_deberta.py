@@ -64,6 +64,19 @@ def test_padding_on_the_left_and_rows_without_padding():
         torch.testing.assert_close(ours[seen], theirs[seen], atol=1e-5, rtol=1e-5)
 
 
+def test_lengths_that_come_with_the_batch_are_used_once_and_checked():
+    packed = pack_deberta(pack_deberta(tiny())).eval()
+    rows, lengths = batch(), [90, 7, 64, 1, 33]
+    with torch.no_grad():
+        wanted = packed(**rows).logits
+        assert torch.equal(packed(**rows, lengths=lengths).logits, wanted)
+        assert not torch.equal(packed(**rows, lengths=[90, 7, 64, 1, 20]).logits, wanted)  # they, not the mask, count
+        assert torch.equal(packed(**rows).logits, wanted)
+        for wrong in ([90, 7], [91, 7, 64, 1, 33]):
+            with pytest.raises(ValueError, match="lengths are"):
+                packed(**rows, lengths=wrong)
+
+
 def test_padding_changes_nothing():
     packed = pack_deberta(tiny()).eval()
     rows = batch()
