@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -64,12 +67,32 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_llama(tmp_path_factory) -> Path:
+def made_once(tmp_path_factory):
+    """``made_once(name, make) -> folder``, which ``make(folder)`` fills once for all workers of pytest-xdist."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def get(name: str, make: Callable[[Path], object]) -> Path:
+        folder, made = base / f"once-{name}", base / f"once-{name}.made"
+        with (base / f"once-{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not made.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # what another worker began and could not finish
+                folder.mkdir()
+                make(folder)
+                made.touch()
+        return folder
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(made_once) -> Path:
     """A folder with a random two-layer Llama and a tokenizer trained on the spot (see tiny_models.py)."""
     pytest.importorskip("transformers")
     from tiny_models import write_tiny_llama
 
-    return write_tiny_llama(tmp_path_factory.mktemp("models") / "tiny-llama")
+    return made_once("tiny-llama", write_tiny_llama)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 CONTROL = {
     "gemma2": ["<bos>", "<eos>", "<pad>", "<start_of_turn>", "<end_of_turn>"],
     "llama3": ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"],
@@ -18,8 +20,19 @@ _CORPUS = [
 
 def byte_level(*, special: bool = True, unk: str | None = None):
     """A byte-level BPE tokenizer (as Llama 3, Qwen); ``special=False`` adds the control tokens as ordinary ones."""
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import AddedToken, Tokenizer
     from transformers import PreTrainedTokenizerFast
+
+    core = Tokenizer.from_str(_trained_byte_level())
+    add = core.add_special_tokens if special else core.add_tokens
+    add([AddedToken(text, special=special, normalized=False) for text in ALL_CONTROL])
+    named = {"bos_token": "<bos>", "eos_token": "<eos>", "pad_token": "<pad>"} if special else {}
+    return PreTrainedTokenizerFast(tokenizer_object=core, unk_token=unk, **named)
+
+
+@functools.cache
+def _trained_byte_level() -> str:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -27,10 +40,7 @@ def byte_level(*, special: bool = True, unk: str | None = None):
     core.train_from_iterator(
         _CORPUS, trainers.BpeTrainer(vocab_size=420, initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
     )
-    add = core.add_special_tokens if special else core.add_tokens
-    add([AddedToken(text, special=special, normalized=False) for text in ALL_CONTROL])
-    named = {"bos_token": "<bos>", "eos_token": "<eos>", "pad_token": "<pad>"} if special else {}
-    return PreTrainedTokenizerFast(tokenizer_object=core, unk_token=unk, **named)
+    return core.to_str()
 
 
 def sentencepiece_like():

@@ -36,30 +36,29 @@ class GenerationSettings:
     """Above 1 makes tokens that are already there less likely; 1 changes nothing."""
     stop_strings: tuple[str, ...] = ()
     """Text at which a reply ends, besides the end-of-turn tokens; it is not part of the reply."""
+    forbidden_strings: tuple[str, ...] = ()
+    """Text that a reply must not contain, however it would be tokenised: tokens that would complete it are banned."""
     time_limit: float | None = None
     """Wall-clock seconds for one call of ``generate`` as a whole; what is there by then is returned. None: no limit."""
     seed: int | None = None
     """Seed for sampling; None leaves the generator's state alone."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.stop_strings, list):
-            object.__setattr__(self, "stop_strings", tuple(self.stop_strings))
+        for name in ("stop_strings", "forbidden_strings"):
+            if isinstance(value := getattr(self, name), list):
+                object.__setattr__(self, name, tuple(value))
         problems = self._problems()
         if problems:
             raise ValueError("these generation settings cannot work:\n" + "\n".join(f"  - {p}" for p in problems))
 
     def _problems(self) -> list[str]:
-        stops = self.stop_strings
         checks = [
             (_whole(self.max_new_tokens, least=1), "max_new_tokens", "a whole number, 1 or more"),
             (_number(self.temperature) and self.temperature >= 0, "temperature", "0 (greedy) or more"),
             (_number(self.top_p) and 0 < self.top_p <= 1, "top_p", "above 0 and at most 1"),
             (_number(self.repetition_penalty) and self.repetition_penalty > 0, "repetition_penalty", "above 0"),
-            (
-                isinstance(stops, tuple) and all(isinstance(s, str) and s for s in stops),
-                "stop_strings",
-                'a tuple of non-empty strings, like ("\\n",)',
-            ),
+            (_strings(self.stop_strings), "stop_strings", 'a tuple of non-empty strings, like ("\\n",)'),
+            (_strings(self.forbidden_strings), "forbidden_strings", 'a tuple of non-empty strings, like ("###",)'),
             (
                 self.time_limit is None or (_number(self.time_limit) and self.time_limit > 0),
                 "time_limit",
@@ -68,6 +67,10 @@ class GenerationSettings:
             (self.seed is None or _whole(self.seed, least=0), "seed", "a whole number, 0 or more, or None"),
         ]
         return [f"{name} is {getattr(self, name)!r}, expected {wanted}" for good, name, wanted in checks if not good]
+
+
+def _strings(value: object) -> bool:
+    return isinstance(value, tuple) and all(isinstance(text, str) and text for text in value)
 
 
 def _whole(value: object, *, least: int) -> bool:

@@ -18,8 +18,10 @@ from kaggle_utils.chat.generator import GenerationSettings
 from kaggle_utils.chat.messages import Conversation, as_conversation
 from kaggle_utils.chat.templates import ChatTemplate, template_for
 from kaggle_utils.inference.batching import left_pad, run_in_batches
+from kaggle_utils.inference.forbidden import ForbiddenStrings, ForbiddingProcessor
 from kaggle_utils.inference.prompt_budget import fit_conversation
 from kaggle_utils.inference.stopping import StopAtDeadline, StopAtStrings, cut_at_stop_string, stop_token_ids
+from kaggle_utils.inference.token_bytes import TokenBytes, token_bytes
 from kaggle_utils.inference.yes_no import next_token_logits, probability_of_yes, yes_no_token_ids
 from kaggle_utils.models.loading import load_causal_lm
 
@@ -72,6 +74,8 @@ class HFGenerator:
         # Padding is masked, so any id serves where the tokenizer has none.
         self.pad_id: int = next((i for i in (tokenizer.pad_token_id, *self.stop_ids) if i is not None), 0)
         self._yes_no_ids: tuple[list[int], list[int]] | None = None
+        self._token_bytes: TokenBytes | None = None
+        self._forbidden: ForbiddenStrings | None = None
         self._lock = threading.RLock()
 
     @classmethod
@@ -134,6 +138,18 @@ class HFGenerator:
             prompts = [self._prompt_ids(conversation, 1) for conversation in conversations]
             return run_in_batches(prompts, run, batch_size=self.batch_size, progress="yes/no")
 
+    def forbidden(self, strings: Sequence[str]) -> ForbiddenStrings:
+        """Return the tables that ban ``strings``; the last ones are kept."""
+        if self._forbidden is None or self._forbidden.strings != tuple(strings):
+            self._forbidden = ForbiddenStrings(self.tokenizer, self.token_bytes(), strings)
+        return self._forbidden
+
+    def token_bytes(self) -> TokenBytes:
+        """Return what each token adds to a reply, read from the tokenizer once."""
+        if self._token_bytes is None:
+            self._token_bytes = token_bytes(self.tokenizer)
+        return self._token_bytes
+
     def _prompt_ids(self, conversation: Conversation, new_tokens: int) -> list[int]:
         limit = self.max_prompt_tokens
         window = getattr(self.model.config, "max_position_embeddings", None)
@@ -158,9 +174,14 @@ class HFGenerator:
         stops: list[Any] = [StopAtDeadline(deadline)]
         if settings.stop_strings:
             stops.append(StopAtStrings(self.tokenizer, settings.stop_strings, prompt_width=width))
-        criteria = require("transformers", extra="llm").StoppingCriteriaList(stops)
+        transformers = require("transformers", extra="llm")
+        criteria, processors = transformers.StoppingCriteriaList(stops), transformers.LogitsProcessorList()
+        if settings.forbidden_strings:
+            processors.append(ForbiddingProcessor(self.forbidden(settings.forbidden_strings), prompt_width=width))
         with torch.inference_mode():
-            output = self.model.generate(input_ids=ids, attention_mask=mask, stopping_criteria=criteria)
+            output = self.model.generate(
+                input_ids=ids, attention_mask=mask, stopping_criteria=criteria, logits_processor=processors
+            )
         return [self._reply(row, settings.stop_strings) for row in output[:, width:].tolist()]
 
     def _reply(self, new_ids: list[int], stop_strings: Sequence[str]) -> str:

@@ -153,7 +153,8 @@ def _varlen_kernel(varlen_attn):
     def varlen(module, query, key, value, attention_mask, *, scaling, sliding_window=None, cu_seqlens=None,
                max_length=None, **_):  # fmt: skip
         heads, keys = query.shape[1], key.shape[1]
-        query, key, value = (t[0].transpose(0, 1) for t in (query, key, value))
+        # Rotary tables of float32 make query and key wider than the value where training runs under autocast.
+        query, key, value = (t[0].transpose(0, 1).to(value.dtype) for t in (query, key, value))
         if heads != keys:  # older releases do not share key heads themselves
             key, value = (t.repeat_interleave(heads // keys, dim=1) for t in (key, value))
         window = (min(sliding_window, max_length) - 1 if sliding_window else -1, 0)

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kaggle_utils.models.provenance import PROVENANCE, disagreements, is_hub_id
+
 __all__ = ["Checkpoint", "CheckpointError", "check_loaded_keys", "companion_files", "has_tokenizer", "open_checkpoint"]
 
 _NEEDED = "a model folder holds config.json, tokenizer files and model*.safetensors (or pytorch_model*.bin)"
@@ -76,6 +78,7 @@ def open_checkpoint(path: str | os.PathLike[str], *, tokenizer: bool = True) -> 
         problems.append(f"no tokenizer: expected one of {', '.join(_TOKENIZER_FILES)}")
     weights = _find_weights(folder, problems)
     problems += [problem for file in weights if (problem := _damage(file))]
+    problems = problems or disagreements(folder, config, weights)
     if problems:
         problems.append(f"there is: {_listing(folder)}; {_NEEDED}")
         raise CheckpointError(folder, problems)
@@ -102,6 +105,8 @@ def companion_files(names: Sequence[str]) -> list[str]:
         if folder not in ("", "additional_chat_templates") or base.endswith(".index.json") or base.startswith("."):
             continue
         upper = base.upper()
+        if base == PROVENANCE:  # it speaks of the weights that it was written with
+            continue
         if base.endswith((".json", ".txt", ".model", ".jinja", ".tiktoken")) or upper.startswith(_LEGAL_FILES):
             chosen.append(name)
     return chosen
@@ -138,7 +143,7 @@ def check_loaded_keys(folder: Path, info: Mapping[str, Any], *, tied: Sequence[s
 def _missing_folder(path: str | os.PathLike[str], folder: Path) -> str:
     nearest = next(parent for parent in folder.absolute().parents if parent.is_dir())
     text = f"no model folder at {str(path)!r}; {_NEEDED}. In {nearest} there is: {_listing(nearest)}. "
-    if _is_hub_id(os.fspath(path)):
+    if is_hub_id(os.fspath(path)):
         return text + (
             f"If {str(path)!r} is the name of a model on the hub, fetch it first with "
             "kaggle_utils.models.download.download_model and pass the folder it returns"
@@ -146,16 +151,6 @@ def _missing_folder(path: str | os.PathLike[str], folder: Path) -> str:
     return (
         text + "Attach the model as a Kaggle input, or correct the path (environment.input_dir lists what is attached)"
     )
-
-
-def _is_hub_id(text: str) -> bool:
-    """Tell whether a text looks like ``owner/name``.
-
-    >>> _is_hub_id("google/gemma-2-2b-it"), _is_hub_id("/kaggle/input/gemma"), _is_hub_id("./gemma/2b")
-    (True, False, False)
-    """
-    parts = text.split("/")
-    return len(parts) == 2 and all(parts) and not text.startswith(("/", ".", "~"))
 
 
 def _listing(folder: Path, limit: int = 20) -> str:

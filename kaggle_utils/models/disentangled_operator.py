@@ -24,7 +24,7 @@ BLOCK = 64
 
 _SHARED = (
     "Tensor projected, Tensor key_table, Tensor query_table, Tensor starts, Tensor seed, "
-    "int window, float scale, float dropout"
+    "SymInt window, float scale, float dropout"
 )
 _INNER = 32  # queries of a tile in the values' gradients: smaller tiles leave registers for more programs
 _PARTS = 4  # programs that share a diagonal of the tables' gradients; more cost more atomics than they gain

@@ -12,17 +12,19 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kaggle_utils._optional import require
+from kaggle_utils.models.asked_model import open_asked, write_provenance
+from kaggle_utils.models.chat_templates import add_chat_template, check_chat_template
 from kaggle_utils.models.checkpoint import Checkpoint, companion_files, open_checkpoint
 from kaggle_utils.models.loading import load_causal_lm
 from kaggle_utils.models.placement import empty_model, read_config
 from kaggle_utils.models.precision import choose_dtype
-from kaggle_utils.models.quantization import check_name, stored_quantization
+from kaggle_utils.models.quantization import check_name
 
 if TYPE_CHECKING:
     import torch
@@ -70,31 +72,46 @@ def quantize_and_save(
     double_quant: bool = True,
     dtype: str | torch.dtype = "auto",
     device_map: str | int | Mapping[str, int | str] = "auto",
+    revision: str | None = None,
+    expect: str | None = None,
+    accept: Sequence[str] = (),
+    chat_template: str | None = None,
     overwrite: bool = False,
 ) -> SaveReport:
     """Load ``source`` quantised, write it to ``target``, load it from there and compare.
 
+    What was asked for, loaded and saved is recorded in the folder's ``provenance.json``, and compared whenever the
+    folder is loaded.
+
     Args:
-        source: a model folder with weights that are not quantised yet.
+        source: a model folder with weights that are not quantised yet, or a hub id (``"google/gemma-2-27b-it"``), which
+            is fetched into scratch space.
         target: the folder to make; it appears under its name only when it is complete and was checked.
         quantization: ``"int8"``, ``"nf4"`` or ``"fp4"``.
         double_quant: quantise the scales of 4-bit weights too.
         dtype: type of what stays unquantised (embeddings, norms, output head); ``"auto"`` keeps the source's own. A
             float32 source becomes smaller with ``"float16"``.
         device_map: where to quantise, as in :func:`kaggle_utils.models.loading.load_causal_lm`.
+        revision: of a hub id: branch, tag or commit.
+        expect: the hub id that a folder should be a copy of; None: of a hub id that id, of a folder no check of names.
+        accept: further names that the model's config may bear.
+        chat_template: for a base model without one: "gemma2" or "chatml" (``models.chat_templates``), checked first.
         overwrite: replace ``target`` if it exists.
 
     Raises:
         FileExistsError: ``target`` exists and ``overwrite`` is False.
+        CheckpointError: the source is a copy of another maker, or quantised already: it is not what was asked for.
         OSError: not enough free space; nothing was written.
-        ValueError: the source is already quantised, or ``quantization`` is ``"none"``.
+        ValueError: ``quantization`` is ``"none"``; a chat template that does not fit; ``revision`` for a folder.
         RuntimeError: the folder written computes something else than the model in memory did; it is removed.
     """
     started = time.monotonic()
     check_name(quantization)
-    checkpoint = open_checkpoint(source)
     goal = Path(target).expanduser().absolute()
-    _check_request(checkpoint, goal, quantization, overwrite)
+    _check_request(goal, quantization, overwrite)
+    asked = {"source": os.fspath(source), "revision": revision, "expect": expect, "accept": list(accept)}
+    checkpoint = open_asked(**asked)
+    end_id = check_chat_template(checkpoint.folder, chat_template) if chat_template else None
     kept_dtype, _ = choose_dtype(_stored_dtype(checkpoint) if dtype == "auto" else dtype, device="cpu")
     _check_space(checkpoint, goal, quantization, kept_dtype.itemsize)
     partial = goal.with_name(goal.name + ".partial")
@@ -114,6 +131,9 @@ def quantize_and_save(
             seconds=round(time.monotonic() - started, 1),
             versions=_versions(),
         )
+        if chat_template and end_id is not None:
+            add_chat_template(partial, chat_template, end_id)
+        write_provenance(partial, asked, checkpoint)
         (partial / _REPORT).write_text(json.dumps(dataclasses.asdict(report), indent=2) + "\n", encoding="utf-8")
         _move_into_place(partial, goal)
     finally:
@@ -134,10 +154,7 @@ def estimated_bytes(model: torch.nn.Module, *, quantization: str, itemsize: int)
     return int(linear * _BYTES_PER_WEIGHT.get(quantization, itemsize) + (total - linear) * itemsize)
 
 
-def _check_request(checkpoint: Checkpoint, goal: Path, quantization: str, overwrite: bool) -> None:
-    stored = stored_quantization(checkpoint.config)
-    if stored != "none":
-        raise ValueError(f"{checkpoint.folder} is already quantised as {stored!r}; start from the original weights")
+def _check_request(goal: Path, quantization: str, overwrite: bool) -> None:
     if quantization == "none":
         raise ValueError("quantization='none' would only copy the folder; expected 'int8', 'nf4' or 'fp4'")
     if goal.exists() and not overwrite:

@@ -171,9 +171,7 @@ def _number(count: int, game: int | None) -> int:
         return 1
     if game is None or not 1 <= game <= count:
         asked = "none was named" if game is None else f"game {game} was asked for"
-        raise ValueError(
-            f"the file holds {count} games, 1 to {count}, and {asked}; name one, such as with --game 1"
-        )
+        raise ValueError(f"the file holds {count} games, 1 to {count}, and {asked}; name one, such as with --game 1")
     return game
 
 

@@ -7,13 +7,11 @@ folder says where it is: ``fold.json`` (done), else ``model/`` (trained), else `
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import gc
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +29,7 @@ from kaggle_utils.training.fold_trainer import fold_trainer, training_arguments
 from kaggle_utils.training.kfold_settings import KFoldSettings
 from kaggle_utils.training.metrics import prediction_metrics
 from kaggle_utils.training.run_files import read_json, write_arrays, write_json
+from kaggle_utils.training.run_folder import alone, strip_checkpoint, without_bars
 from kaggle_utils.training.run_identity import callable_name, versions
 
 __all__ = ["FoldJob", "Report", "fold_done", "fold_folder", "run_fold", "swap_labels"]
@@ -39,10 +38,6 @@ _logger = logging.getLogger(__name__)
 
 Report = Callable[[int, int, int, str], None]
 """(fold, steps done, all steps, what was measured last)."""
-
-_TRAINERS = ("optimizer.pt", "optimizer.bin", "scheduler.pt", "scaler.pt", "rng_state.pth", "trainer_state.json",
-             "training_args.bin")  # fmt: skip
-_PATIENCE = 30  # seconds that a killed run's workers may take to end
 
 
 @dataclass(frozen=True)
@@ -111,7 +106,7 @@ def run_fold(job: FoldJob, fold: int, *, device: str, report: Report) -> None:
     """
     folder = fold_folder(job.folder, fold)
     folder.mkdir(exist_ok=True)
-    with _alone(folder), _without_bars():
+    with alone(folder), without_bars():
         if not fold_done(job.folder, fold):
             started = time.monotonic()
             if not (folder / "model").is_dir():
@@ -220,12 +215,9 @@ def _logits(job: FoldJob, folder: Path, rows: TokenRows, device: str) -> np.ndar
 def _clean(folder: Path, source: Path) -> None:
     """Leave of training what a model folder has, and add the tokenizer's files."""
     model = folder / "model"
-    for name in _TRAINERS:
-        (model / name).unlink(missing_ok=True)
+    strip_checkpoint(model)
     for rest in [*folder.glob("checkpoint-*"), folder / "model.partial"]:
         shutil.rmtree(rest, ignore_errors=True)
-    for file in model.iterdir():
-        file.chmod(0o644)  # some writers leave files that only their owner may read
     for name in companion_files([file.name for file in source.iterdir() if file.is_file()]):
         if not (model / name).exists():
             shutil.copyfile(source / name, model / name)
@@ -247,34 +239,3 @@ def _free(trainer: Any) -> None:
 
 def _device_name(device: str) -> str:
     return device if device == "cpu" else require("torch", extra="llm").cuda.get_device_name(device)
-
-
-@contextlib.contextmanager
-def _without_bars() -> Iterator[None]:
-    """Keep transformers from showing a bar for every file that it reads and writes."""
-    logging_of = require("transformers", extra="llm").utils.logging
-    shown = logging_of.is_progress_bar_enabled()
-    logging_of.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging_of.enable_progress_bar()
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the fold; the lock ends with the process, however that ends."""
-    with (folder / ".lock").open("w") as file:
-        until = time.monotonic() + _PATIENCE
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError as error:
-                if time.monotonic() > until:
-                    raise RuntimeError(
-                        f"another process trains {folder}; wait for it, end it, or give this run another folder"
-                    ) from error
-                time.sleep(0.2)
-        yield

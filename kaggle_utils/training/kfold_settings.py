@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["MIXED_PRECISION", "KFoldSettings", "StepPlan"]
+__all__ = ["MIXED_PRECISION", "KFoldSettings", "StepPlan", "plan_steps"]
 
 MIXED_PRECISION = ("auto", "bf16", "fp16", "no")
 """``auto``: bf16 on GPUs that compute it in hardware, fp16 on older ones (T4, P100), none on a CPU."""
@@ -138,14 +138,19 @@ class KFoldSettings:
         >>> KFoldSettings(num_train_epochs=2, warmup_steps=0.1, eval_steps=0.25).steps(50)
         StepPlan(total=100, warmup=10, evaluate=25, save=25, log=2)
         """
-        total = self.max_steps if self.max_steps > 0 else math.ceil(self.num_train_epochs * steps_per_epoch)
-        evaluate = _every(self.eval_strategy, self.eval_steps, total, steps_per_epoch)
-        save = evaluate if self.save_strategy == "steps" and self.save_steps is None else None
-        save = save or _every(self.save_strategy, self.save_steps or self.eval_steps, total, steps_per_epoch)
-        if self.load_best_model_at_end and evaluate and save:
-            save = evaluate * max(1, round(save / evaluate))  # the best can only be kept where it was both
-        warmup = _count(self.warmup_steps, total, at_least=0)
-        return StepPlan(total, warmup, evaluate, save, _count(self.logging_steps, total))
+        return plan_steps(self, steps_per_epoch)
+
+
+def plan_steps(settings: Any, steps_per_epoch: int) -> StepPlan:
+    """Turn the epochs and shares of :class:`KFoldSettings`, or of settings with its names, into whole steps."""
+    total = settings.max_steps if settings.max_steps > 0 else math.ceil(settings.num_train_epochs * steps_per_epoch)
+    evaluate = _every(settings.eval_strategy, settings.eval_steps, total, steps_per_epoch)
+    save = evaluate if settings.save_strategy == "steps" and settings.save_steps is None else None
+    save = save or _every(settings.save_strategy, settings.save_steps or settings.eval_steps, total, steps_per_epoch)
+    if settings.load_best_model_at_end and evaluate and save:
+        save = evaluate * max(1, round(save / evaluate))  # the best can only be kept where it was both
+    warmup = _count(settings.warmup_steps, total, at_least=0)
+    return StepPlan(total, warmup, evaluate, save, _count(settings.logging_steps, total))
 
 
 def _count(value: float, total: int, *, at_least: int = 1) -> int:

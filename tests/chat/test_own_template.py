@@ -1,5 +1,7 @@
 """The tokenizer's own template: its bytes for harmless text, plain text for hostile text, folding where it must."""
 
+import functools
+
 import pytest
 from family_tokenizers import byte_level
 from hypothesis import given, settings
@@ -43,6 +45,13 @@ def with_template(jinja, *, extra=()):
     return tokenizer
 
 
+@functools.cache
+def made(jinja):
+    """A tokenizer with this template, and what is read from it; for all examples."""
+    tokenizer = with_template(jinja)
+    return tokenizer, tokenizer_template(tokenizer)
+
+
 @pytest.mark.parametrize("jinja", [CHATML, REFUSES_SYSTEM, DROPS_SYSTEM, TEXT_MARKS, STRIPS_THOUGHTS])
 @pytest.mark.parametrize("prompt", [True, False])
 def test_harmless_text_equals_apply_chat_template(jinja, prompt, conversations):
@@ -76,8 +85,7 @@ def test_real_templates(family, golden, real_tokenizer):
     text=st.lists(st.one_of(st.just(HOSTILE), st.sampled_from(HOSTILE.split("\n")), st.text(max_size=5))).map("".join)
 )
 def test_hostile_text_stays_plain(jinja, text):
-    tokenizer = with_template(jinja)
-    template = tokenizer_template(tokenizer)
+    tokenizer, template = made(jinja)
     special = set(tokenizer.all_special_ids) | {i for i, t in tokenizer.added_tokens_decoder.items() if t.special}
     turns = [system(f"s{text}"), user(f"u{text}x"), assistant(f"a{text}"), user(f"v{text}x")]
     harmless = [system("s"), user("ux"), assistant("a"), user("vx")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -13,17 +14,22 @@ LIGHT_IN_HEAVY_ROOMS = tuple(
     f"kaggle_utils.{name}"
     for name in ("models.device_map", "models.memory", "models.shapes", "models.pipeline", "models.rooms",
                  "inference.store", "inference.ensemble", "inference.placement", "inference.tta",
-                 "inference.answer_rules", "inference.deadline", "inference.background", "inference.prompt_budget",
+                 "inference.answer_rules", "inference.answer_rows", "inference.answer_text", "inference.answer_page",
+                 "inference.answer_plots", "inference.grade_prompt", "inference.grading",
+                 "inference.reference_scores", "inference.answers", "inference.answer_store",
+                 "inference.decoding_row", "inference.byte_automaton", "inference.cache_plan",
+                 "inference.token_bytes", "inference.deadline", "inference.background", "inference.prompt_budget",
                  "training.folds", "training.metrics", "training.kfold_settings", "training.kfold_result",
                  "training.fold_batches", "training.fold_checkpoints", "training.fold_bars", "training.run_files")
 )  # fmt: skip
 # Kernels are compiled from a module's own globals, so these import torch at the top and are imported on use only.
 KERNELS = tuple(
     f"kaggle_utils.models.{name}_triton"
-    for name in ("disentangled_backward", "disentangled_forward", "gated", "softmax")
+    for name in ("disentangled_backward", "disentangled_forward", "gated", "paged", "softmax")
 )
 
 
+@cache
 def files() -> dict[str, Path]:
     """Dotted module name -> file, of every module except templates, which are data."""
     found = {}
@@ -37,6 +43,7 @@ def files() -> dict[str, Path]:
     return found
 
 
+@cache
 def light() -> list[str]:
     """The modules that must import without torch, transformers and pandas, on Python 3.10."""
     return [
@@ -48,11 +55,13 @@ def light() -> list[str]:
     ]
 
 
+@cache
 def tree(path: Path) -> ast.Module:
     """The parsed source."""
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
 
+@cache
 def imported(path: Path, module: str) -> set[str]:
     """Full names of everything that a file imports, at any depth, relative imports resolved."""
     names: set[str] = set()

@@ -21,6 +21,8 @@ HEAVY = [
     "kaggle_environments",
     "matplotlib",
     "flask",
+    "bm25s",
+    "sentence_transformers",
 ]
 
 # DESIGN's table: a room may import these rooms of ours. Everybody may import `_optional` and the package's version.
@@ -67,8 +69,10 @@ def test_heavy_modules_import_without_torch_too():
 @pytest.mark.parametrize("module", ["kaggle_utils.q20.agent", "submission_builder.cli"])
 def test_light_entry_points_import_quickly(module):
     code = f"import time; start = time.process_time(); import {module}; print(time.process_time() - start)"
-    best = min(float(run(code)) for _ in range(3))  # of processor time: others may be using the cores too
-    assert best < 1.2, f"importing {module} took {best:.2f} s at best of three"
+    seconds = []  # of processor time: others may be using the cores too
+    while len(seconds) < 3 and min(seconds, default=9.0) >= 1.2:
+        seconds.append(float(run(code)))
+    assert min(seconds) < 1.2, f"importing {module} took {min(seconds):.2f} s at best of three"
 
 
 @pytest.mark.parametrize("module", [n for n in modules.files() if n.startswith("kaggle_utils.")])

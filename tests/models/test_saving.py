@@ -114,5 +114,5 @@ def test_what_cannot_be_asked_for(tiny_llama, tmp_path):
     with pytest.raises(ValueError, match="would only copy"):
         quantize_and_save(tiny_llama, tmp_path / "a", quantization="none")
     quantize_and_save(tiny_llama, tmp_path / "small", device_map="cpu")
-    with pytest.raises(ValueError, match="already quantised as 'nf4'; start from the original"):
+    with pytest.raises(ValueError, match="already quantised: bitsandbytes; start from the original"):
         quantize_and_save(tmp_path / "small", tmp_path / "b", quantization="int8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,14 @@ import pytest
 
 @pytest.fixture
 def run_notebook(root, tmp_path, monkeypatch):
-    """``run_notebook(name, attached={input name: folder}) -> (executed notebook, working folder)``; may be repeated."""
+    """``run_notebook(name, attached={input name: folder}) -> (executed notebook, working folder)``; may be repeated.
 
-    def run(name: str, *, attached: dict[str, Path], timeout: int = 500):
+    In a Jupyter kernel, or, with ``kernel=False``, by IPython in this process, which has torch and transformers; a
+    kernel imports them anew. ``settings`` are lines of the first code cell, and what a user would write instead.
+    """
+
+    def run(name: str, *, attached: dict[str, Path], settings: dict[str, str] | None = None, kernel: bool = True):
         nbformat = pytest.importorskip("nbformat")
-        nbclient = pytest.importorskip("nbclient")
         for folder in ("input", "working", "scratch"):
             (tmp_path / folder).mkdir(exist_ok=True)
             monkeypatch.setenv(f"KAGGLE_UTILS_{folder.upper()}_DIR", str(tmp_path / folder))
@@ -26,7 +30,42 @@ def run_notebook(root, tmp_path, monkeypatch):
                 target.symlink_to(source, target_is_directory=True)
         copy = shutil.copy(root / "notebooks" / name, tmp_path / name)
         notebook = nbformat.read(copy, as_version=4)
-        nbclient.NotebookClient(notebook, timeout=timeout, resources={"metadata": {"path": str(tmp_path)}}).execute()
+        first = next(cell for cell in notebook.cells if cell.cell_type == "code")
+        for old, new in (settings or {}).items():
+            assert first.source.count(old) == 1, f"{name} does not set {old!r}"
+            first.source = first.source.replace(old, new)
+        if kernel:
+            _run_in_a_kernel(notebook, tmp_path)
+        else:
+            monkeypatch.chdir(tmp_path)
+            _run_here(notebook)
         return notebook, tmp_path / "working"
 
     return run
+
+
+def _run_in_a_kernel(notebook, folder: Path) -> None:
+    nbclient = pytest.importorskip("nbclient")
+    nbclient.NotebookClient(notebook, timeout=500, resources={"metadata": {"path": str(folder)}}).execute()
+
+
+def _run_here(notebook) -> None:
+    """Run each cell as a kernel does, and keep what it shows."""
+    from IPython.core.interactiveshell import InteractiveShell
+    from IPython.utils.capture import capture_output
+    from nbformat.v4 import new_output
+    from traitlets.config import Config
+
+    shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
+    try:
+        for cell in notebook.cells:
+            if cell.cell_type != "code":
+                continue
+            with capture_output() as captured:
+                shell.display_trap.hook = sys.displayhook  # it would put its own in the place of capture_output's
+                result = shell.run_cell(cell.source)
+            result.raise_error()
+            cell.outputs = [new_output("stream", name="stdout", text=captured.stdout)]
+            cell.outputs += [new_output("display_data", data=shown.data or {}) for shown in captured.outputs]
+    finally:
+        InteractiveShell.clear_instance()

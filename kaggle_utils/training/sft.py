@@ -1,0 +1,95 @@
+"""Supervised fine-tuning: instructions and responses in, an adapter (or a model) that answers like them out.
+
+It promises that a run which is killed goes on from its last checkpoint and ends, on a CPU, with the same weights bit by
+bit; that a folder never holds two different runs; that disk use is bounded and checked first; and that settings,
+versions, log and loss curve lie beside the result. Packing, template and end tokens are decided once, in ``sft_*.py``.
+
+    result = train_sft("/kaggle/input/gemma-2-2b", "rows.jsonl", output_dir="run", eval="held_out.jsonl",
+                       settings=SftSettings(template="gemma2", max_length=1024), lora=LoraSettings(quantization="nf4"))
+    merge_and_save(result.model_folder, "/kaggle/input/gemma-2-2b", "merged")
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from kaggle_utils.training.fold_workers import log_to
+from kaggle_utils.training.lora import LoraSettings
+from kaggle_utils.training.run_folder import alone, without_bars
+from kaggle_utils.training.sft_data import encode_rows
+from kaggle_utils.training.sft_model import BaseModel, training_device
+from kaggle_utils.training.sft_prompts import sft_template
+from kaggle_utils.training.sft_result import SftResult, read_sft
+from kaggle_utils.training.sft_run import SftRun
+from kaggle_utils.training.sft_settings import SftSettings
+
+__all__ = ["Rows", "train_sft"]
+
+_logger = logging.getLogger(__name__)
+
+Rows = str | os.PathLike[str] | Iterable[Mapping[str, Any]]
+"""A .jsonl file, or rows."""
+
+
+def train_sft(
+    model: Any,
+    train: Rows,
+    *,
+    output_dir: str | os.PathLike[str],
+    eval: Rows | None = None,
+    settings: SftSettings | None = None,
+    lora: LoraSettings | None = None,
+    tokenizer: Any = None,
+    fields: Mapping[str, str] | None = None,
+    device_map: Any = None,
+    about: Mapping[str, Any] | None = None,
+    progress: bool = True,
+) -> SftResult:
+    """Train, or go on where an earlier call with the same arguments stopped; a finished run is only read.
+
+    Args:
+        model: the folder of a causal language model, or one in memory (give its ``tokenizer``; it is changed).
+        train: a .jsonl file, or rows; see :func:`~kaggle_utils.training.sft_data.read_conversation`.
+        output_dir: of the run; made where it is not there.
+        eval: rows that are held out, for the best weights and early stopping.
+        settings: how to train.
+        lora: train an adapter, over weights that may be quantised; None: train all weights.
+        tokenizer: None: the folder's own.
+        fields: names of the parts of a row, where they are not the usual ones.
+        device_map: where the model lies; None: on this process's GPU, else the CPU.
+        about: plain values that decide the rows, such as the filter's settings; kept with the results.
+        progress: bars.
+
+    Raises:
+        ValueError: rows, names or settings that do not fit, before anything is trained.
+        RunMismatchError: the folder holds a run of other rows, settings or weights.
+        OSError: too little disk.
+        RuntimeError: another process trains in this folder.
+    """
+    settings = settings or SftSettings()
+    base = BaseModel(model, tokenizer)
+    device, automatic = training_device()
+    precision = automatic if settings.mixed_precision == "auto" else settings.mixed_precision
+    if eval is None:
+        settings = settings.without_evaluation()
+    encoding = {"tokenizer": base.tokenizer, "template": sft_template(base.tokenizer, settings.template),
+                "settings": settings, "fields": fields, "progress": progress}  # fmt: skip
+    rows = encode_rows(train, **encoding)
+    held_out = encode_rows(eval, **encoding) if eval is not None else None
+    place = Path(output_dir)
+    place.mkdir(parents=True, exist_ok=True)
+    run = SftRun(place, base, rows, held_out, settings, lora, precision, device_map or device, device, progress)
+    with log_to(place / "run.log"), alone(place) if run.main else contextlib.nullcontext(), without_bars():
+        run.claim(about)
+        _logger.info("rows to train on: %s", rows.report.to_text())
+        if read_sft(place) is None:
+            run.train()
+        result = read_sft(place)
+        assert result is not None
+        _logger.info("%s", result.to_text())
+    return result

@@ -1,0 +1,193 @@
+"""transformers' Trainer for fine-tuning: its arguments, its batches, its noise, and what it tells while it trains.
+
+It promises that each token of an optimizer step counts the same (whichever pass it is in), that the evaluation loss is
+the mean over tokens, and that one process trains on one device (plain ``python`` on two GPUs would otherwise become
+``DataParallel``). It does not need trl. Under torchrun each process takes its share of the batches.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from kaggle_utils._optional import require
+from kaggle_utils.training.fold_batches import LengthGroupedBatches
+from kaggle_utils.training.fold_checkpoints import prune_checkpoints
+from kaggle_utils.training.kfold_settings import StepPlan
+from kaggle_utils.training.sft_batches import NOISE, PackedRows, SftCollator
+from kaggle_utils.training.sft_packing import IGNORED
+from kaggle_utils.training.sft_settings import SftSettings
+
+__all__ = ["sft_arguments", "sft_trainer", "world_size"]
+
+_logger = logging.getLogger(__name__)
+
+_SHOWN = ("loss", "learning_rate", "grad_norm", "eval_loss")
+
+
+def world_size() -> int:
+    """Processes that train together; 1 unless a launcher such as torchrun says more."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def sft_arguments(settings: SftSettings, plan: StepPlan, *, folder: Path, precision: str, cpu: bool) -> Any:
+    """Return the ``TrainingArguments``, under names that transformers 4.57 and 5 both have."""
+    same = ("learning_rate", "lr_scheduler_type", "weight_decay", "optim", "adam_beta1", "adam_beta2", "adam_epsilon",
+            "max_grad_norm", "per_device_train_batch_size", "per_device_eval_batch_size",
+            "gradient_accumulation_steps", "seed")  # fmt: skip
+    arguments = require("transformers", extra="llm").TrainingArguments(
+        output_dir=str(folder),
+        **{name: getattr(settings, name) for name in same},
+        max_steps=plan.total,
+        warmup_steps=plan.warmup,
+        bf16=precision == "bf16",
+        fp16=precision == "fp16",
+        use_cpu=cpu,
+        eval_strategy="steps" if plan.evaluate else "no",
+        eval_steps=plan.evaluate,
+        save_strategy="steps" if plan.save else "no",
+        save_steps=plan.save or plan.total,
+        # The best is taken from its checkpoint afterwards; here it is only noted which one that is.
+        metric_for_best_model="eval_loss" if settings.load_best_model_at_end else None,
+        greater_is_better=False if settings.load_best_model_at_end else None,
+        logging_steps=plan.log,
+        logging_nan_inf_filter=False,  # it waits for the device in every step, and hides what diverged
+        restore_callback_states_from_checkpoint=True,  # else early stopping would count anew after a resume
+        remove_unused_columns=False,
+        label_names=["labels"],
+        dataloader_pin_memory=not cpu,
+        disable_tqdm=True,
+        report_to=[],
+    )
+    if world_size() == 1 and arguments.n_gpu > 1:
+        arguments._n_gpu = 1
+    return arguments
+
+
+def sft_trainer(
+    model: Any,
+    arguments: Any,
+    settings: SftSettings,
+    *,
+    items: PackedRows,
+    batches: LengthGroupedBatches,
+    collate: SftCollator,
+    evaluation: tuple[PackedRows, list[list[int]]] | None,
+    report: Callable[[int, int, str], None],
+) -> Any:
+    """Return the Trainer.
+
+    Args:
+        model: on its device.
+        arguments: of :func:`sft_arguments`.
+        settings: of the run.
+        items: packs or rows to train on.
+        batches: their order.
+        collate: makes tensors of them.
+        evaluation: items and batches of every evaluation, or None.
+        report: is told (steps done, all steps, what was measured last).
+    """
+    transformers = require("transformers", extra="llm")
+    trainer = _classes()[0](
+        model=model, args=arguments, data_collator=collate, train_dataset=items,
+        eval_dataset=evaluation[0] if evaluation else None,
+    )  # fmt: skip
+    trainer.batches, trainer.eval_order = batches, evaluation[1] if evaluation else []
+    trainer.remove_callback(transformers.PrinterCallback)
+    trainer.add_callback(_classes()[1](batches, arguments, report))
+    if settings.early_stopping_patience is not None:
+        trainer.add_callback(
+            transformers.EarlyStoppingCallback(
+                early_stopping_patience=settings.early_stopping_patience,
+                early_stopping_threshold=settings.early_stopping_threshold,
+            )
+        )
+    if settings.neftune_noise_alpha is not None:
+        trainer.add_noise(settings.neftune_noise_alpha)
+    return trainer
+
+
+@cache
+def _classes() -> tuple[type, type]:
+    """The Trainer and its callback; made on first use, because importing transformers takes seconds."""
+    transformers, torch = require("transformers", extra="llm"), require("torch", extra="llm")
+
+    class SftTrainer(transformers.Trainer):
+        batches: LengthGroupedBatches
+        eval_order: list[list[int]]
+        noise: Any = None
+
+        def add_noise(self, alpha: float) -> None:
+            def noisy(module, given, output):
+                if not module.training or self.noise is None:
+                    return output
+                scale = self.noise.to(output.device) * (alpha / output.shape[-1] ** 0.5)
+                return output + (torch.rand_like(output) * 2 - 1) * scale.unsqueeze(-1).to(output.dtype)
+
+            self.model.get_input_embeddings().register_forward_hook(noisy)
+
+        def get_train_dataloader(self) -> Any:
+            return self.accelerator.prepare(self._loader(self.train_dataset, self.batches))
+
+        def _loader(self, items: PackedRows, batches: Any) -> Any:
+            return torch.utils.data.DataLoader(
+                items,
+                batch_sampler=batches,
+                collate_fn=self.data_collator,
+                pin_memory=self.args.dataloader_pin_memory,
+            )
+
+        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+            self.noise = inputs.pop(NOISE, None)
+            return super().compute_loss(
+                model, {**inputs, "use_cache": False}, return_outputs, num_items_in_batch=num_items_in_batch
+            )
+
+        def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
+            rank, world = self.args.process_index, self.args.world_size
+            sums = torch.zeros(2, dtype=torch.float64, device=self.args.device)
+            self.model.eval()
+            with torch.no_grad():
+                for batch in self._loader(self.eval_dataset, self.eval_order[rank::world]):
+                    sums += self._loss_sum(self._prepare_inputs(batch))
+            sums = self.accelerator.reduce(sums)
+            metrics = {f"{metric_key_prefix}_loss": (sums[0] / sums[1]).item()}
+            self.log(metrics)
+            self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+            return metrics
+
+        def _loss_sum(self, inputs: dict[str, Any]) -> Any:
+            """Sum of the tokens' losses, and how many they are."""
+            count = (inputs["labels"] != IGNORED).sum()
+            with self.compute_loss_context_manager():
+                loss = self.compute_loss(self.model, inputs)
+            return torch.stack([loss.double() * count if count else count.double(), count.double()])
+
+    class SftCallback(transformers.TrainerCallback):
+        def __init__(self, batches: LengthGroupedBatches, arguments: Any, report: Callable[..., None]) -> None:
+            self._batches, self._report, self._last = batches, report, ""
+            shares = arguments.gradient_accumulation_steps * world_size()
+            self._steps_per_epoch = -(-len(batches) // shares)
+
+        def on_epoch_begin(self, args, state, control, **kwargs):
+            self._batches.set_epoch(state.global_step // self._steps_per_epoch)
+
+        def on_step_end(self, args, state, control, **kwargs):
+            control.should_log = control.should_log or control.should_save  # so that a resumed curve is the same
+            self._report(state.global_step, state.max_steps, self._last)
+
+        def on_log(self, args, state, control, logs=None, **kwargs):
+            shown = {name: value for name, value in (logs or {}).items() if name in _SHOWN}
+            if shown:
+                self._last = ", ".join(f"{name} {value:.4g}" for name, value in shown.items())
+                _logger.info("step %d of %d: %s", state.global_step, state.max_steps, self._last)
+
+        def on_save(self, args, state, control, **kwargs):
+            if state.is_world_process_zero:
+                prune_checkpoints(Path(args.output_dir), newest=state.global_step, best=state.best_model_checkpoint)
+
+    return SftTrainer, SftCallback
