@@ -21,6 +21,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from kaggle_utils._optional import require
 from kaggle_utils.chat.generator import GenerationSettings, TextGenerator
 from kaggle_utils.chat.messages import as_conversation
 from kaggle_utils.inference.answer_store import AnswerStore
@@ -90,8 +91,9 @@ def answer_tasks(
 def answering_fingerprint(generator: Any, settings: GenerationSettings) -> str:
     """A name for what decides an answer: the model's files, the template, the prompt limit and the settings.
 
-    Time limits are no part of it: an answer that was not cut off is the same without. A model that was not loaded from
-    a folder is known by its config and class alone; give ``fingerprint`` yourself where weights change in memory.
+    Time limits are no part of it: an answer that was not cut off is the same without. Adapters of peft are known by
+    their numbers. Other weights that were changed in memory, or not loaded from a folder, are not seen: only the config
+    and the class are; give ``fingerprint`` yourself there.
     """
     plain = {k: v for k, v in dataclasses.asdict(settings).items() if k != "time_limit"}
     plain |= {
@@ -104,11 +106,30 @@ def answering_fingerprint(generator: Any, settings: GenerationSettings) -> str:
     config = getattr(model, "config", None)
     folder = str(getattr(config, "_name_or_path", "") or "")
     plain |= {"model": type(model).__name__, "dtype": str(getattr(model, "dtype", ""))}
+    if getattr(model, "peft_config", None):
+        plain["adapter"] = _adapter_digest(model)
     if config is not None and hasattr(config, "to_dict"):
         plain["config"] = hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True, default=str).encode()).hexdigest()
     if folder and Path(folder).is_dir():
         return run_fingerprint(folder, **plain)
     return hashlib.sha256(json.dumps([folder, plain], sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _adapter_digest(model: Any) -> str:
+    """Of what peft put into a model: which adapters are on, their settings and their numbers."""
+    own = {name: config.to_dict() for name, config in sorted(model.peft_config.items())}
+    settings = [str(getattr(model, "active_adapters", "")), own]
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=_listed).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        if "lora_" in name or "modules_to_save" in name or "prompt_" in name:
+            flat = tensor.detach().cpu().contiguous().reshape(-1)
+            digest.update(name.encode() + flat.view(require("torch", extra="llm").uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _listed(value: Any) -> Any:
+    """Sets have another order in every process."""
+    return sorted(value, key=str) if isinstance(value, set | frozenset) else str(value)
 
 
 def _generate(

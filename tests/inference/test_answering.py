@@ -8,12 +8,13 @@ import subprocess
 import sys
 import textwrap
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from kaggle_utils.chat.generator import GenerationSettings
 from kaggle_utils.inference.answer_store import AnswerStore, AnswerStoreError
-from kaggle_utils.inference.answering import answer_tasks
+from kaggle_utils.inference.answering import answer_tasks, answering_fingerprint
 from kaggle_utils.inference.answers import Task
 from kaggle_utils.inference.decoding_row import Generated
 
@@ -116,7 +117,7 @@ def test_a_file_that_is_no_store_says_what_to_do(tmp_path):
 
 CHILD = """
 import sys, time
-from kaggle_utils.inference.answering import answer_tasks
+from kaggle_utils.inference.answering import answer_tasks, answering_fingerprint
 from kaggle_utils.inference.answers import Task
 from kaggle_utils.inference.decoding_row import Generated
 
@@ -148,3 +149,19 @@ def test_killed_at_any_point_it_goes_on_without_loss_or_repetition(tmp_path, roo
             assert not output.exists()
     assert [row["output"] for row in lines(output)] == [f"answer {i}" for i in range(60)]
     assert len(asked) <= 62, "only the task at work when the kill came may be computed again"
+
+
+def test_two_adapters_on_one_base_share_no_answers():
+    torch, peft = pytest.importorskip("torch"), pytest.importorskip("peft")
+    transformers = pytest.importorskip("transformers")
+    shape = {"vocab_size": 64, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1,
+             "num_attention_heads": 2}  # fmt: skip
+    config = transformers.LlamaConfig(**shape)
+    names = []
+    for base, adapter in ((0, 1), (0, 1), (0, 2)):
+        torch.manual_seed(base)
+        model = transformers.LlamaForCausalLM(config)
+        torch.manual_seed(adapter)
+        model = peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False))
+        names.append(answering_fingerprint(SimpleNamespace(model=model), GenerationSettings()))
+    assert names[0] == names[1] != names[2]
