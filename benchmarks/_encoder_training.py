@@ -104,7 +104,7 @@ def train_judge(
     model = transformers.AutoModelForSequenceClassification.from_pretrained(
         model_folder, num_labels=3, hidden_dropout_prob=settings.dropout, dtype=torch.float32
     ).to(device)
-    _order_measures(model.get_input_embeddings().weight)
+    order_measures(model.get_input_embeddings().weight)
     _freeze(model, settings.frozen_layers)
     total = settings.epochs * math.ceil(len(pairs) / settings.batch_size)
     optimizer = torch.optim.AdamW(_groups(model, settings), fused=device != "cpu")
@@ -157,7 +157,7 @@ def _padded(rows: Sequence[np.ndarray], device: str) -> dict[str, torch.Tensor]:
 
 
 @torch.no_grad()
-def _order_measures(embeddings: torch.Tensor) -> None:
+def order_measures(embeddings: torch.Tensor) -> None:
     """Put the steps of each measure on half a circle, as long as words are: neighbours alike, ends opposite."""
     length, middle = embeddings.norm(dim=1).median(), embeddings.mean(dim=0)
     position = torch.linspace(-1.0, 1.0, _STEPS, device=embeddings.device)[:, None]
