@@ -24,6 +24,7 @@ __all__ = [
     "Accelerator",
     "accelerators",
     "agent_dir",
+    "attached_inputs",
     "input_dir",
     "scratch_dir",
     "secret",
@@ -73,6 +74,16 @@ def input_dir(name: str | None = None) -> Path:
     return found[0]
 
 
+def attached_inputs() -> list[str]:
+    """Return the attached inputs, each by a name that :func:`input_dir` takes; at most 200.
+
+    Raises:
+        FileNotFoundError: there is no input folder.
+    """
+    base = input_dir()
+    return [_short(path, base) for path in islice(_attached(base), 200)]
+
+
 def _name_parts(name: str, base: Path) -> list[str]:
     text = str(name).strip()
     for prefix in (f"{base}/", "/kaggle/input/"):
@@ -104,7 +115,7 @@ def _candidates(base: Path, parts: list[str]) -> list[Path]:
 
 
 def _not_attached(base: Path, name: str) -> str:
-    attached = [_short(path, base) for path in islice(_attached(base), 200)]
+    attached = attached_inputs()
     near = difflib.get_close_matches(name, attached, n=3, cutoff=0.4)
     near = near or [text for text in attached if name.split("/")[0] in text][:3]
     shown = "\n".join(f"  - {text}" for text in attached[:40]) or "  (nothing)"

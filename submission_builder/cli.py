@@ -1,4 +1,4 @@
-"""``submission-builder plan | build | verify``: the functions of this package on the command line.
+"""``submission-builder COMMAND``: the functions of this package on the command line.
 
 The exit status is 0 only if the result is good, 1 if it is not, 2 for wrong arguments, 130 after Ctrl-C. Errors are
 sentences; ``--debug`` shows where they come from. Each command imports what it needs when it runs.
@@ -15,6 +15,8 @@ from pathlib import Path
 
 from submission_builder.packing.units import parse_size
 from submission_builder.profiles import PROFILES, custom_profile
+from submission_builder.publishing.commands import add_publishing_commands
+from submission_builder.wheels.command import add_wheelhouse_command
 
 __all__ = ["build_parser", "main"]
 
@@ -32,20 +34,24 @@ _VERIFY_EXAMPLES = """examples:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of all three commands."""
+    """The parser of all commands; each sets ``run``, which takes the arguments and returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="submission-builder", description="Pack an agent and its weights for Kaggle, and check that they play.",
         epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    commands = parser.add_subparsers(dest="command", required=True, metavar="plan | build | verify")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     plan = _command(commands, "plan", "say what goes in, its size and what is wrong; writes nothing", _EXAMPLES)
     _add_plan_options(plan)
+    plan.set_defaults(run=_plan)
     build = _command(commands, "build", "plan, then write the archive", _EXAMPLES)
     _add_plan_options(build)
     build.add_argument("--threads", type=int, help="compression threads (default: the cores there are, at most 8)")
     build.add_argument("--no-hash", action="store_true", help="leave the SHA-256 digests out")
     build.add_argument("--report", type=Path, metavar="FILE", help="also write sizes and digests as JSON")
+    build.set_defaults(run=_build)
     _add_verify_options(_command(commands, "verify", "unpack the archive and play games with it", _VERIFY_EXAMPLES))
+    add_publishing_commands(commands, _command)
+    add_wheelhouse_command(commands, _command)
     return parser
 
 
@@ -55,9 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     level = logging.DEBUG if args.debug else logging.WARNING
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
     try:
-        return {"plan": _plan, "build": _build, "verify": _verify}[args.command](args)
+        return args.run(args)
     except KeyboardInterrupt:
-        print("interrupted; an old archive is as it was, no partial one is left", file=sys.stderr)
+        print("interrupted; what was there before is as it was, nothing partial is left", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 1
@@ -112,6 +118,7 @@ def _add_verify_options(parser: argparse.ArgumentParser) -> None:
     add("--no-probe", action="store_true", help="leave out the single free-form turns that exercise the model")
     add("--start", choices=("auto", "fork", "spawn"), default="auto", help="how seats start (default: %(default)s)")
     add("--work-dir", type=Path, help="keep the games' records here")
+    parser.set_defaults(run=_verify)
 
 
 def _plan(args: argparse.Namespace) -> int:

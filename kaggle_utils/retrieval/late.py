@@ -31,6 +31,7 @@ class LateEncoder:
     Raises:
         FileNotFoundError: ``folder`` is no folder of a model. Nothing is downloaded.
         ValueError: the folder is another kind of encoder, whose projection would be made up at random.
+        ImportError: sentence-transformers is older than 6.0.
     """
 
     def __init__(
@@ -44,6 +45,11 @@ class LateEncoder:
                 "config_sentence_transformers.json. Take it as a DenseEncoder, or choose a ColBERT model"
             )
         library = require("sentence_transformers", extra="retrieval")
+        if not hasattr(library, "MultiVectorEncoder"):  # Kaggle's image of 2026 has 5.4
+            raise ImportError(
+                f"sentence-transformers {library.__version__} has no MultiVectorEncoder, late interaction needs 6.0 or "
+                "newer: make the wheels with --replace sentence-transformers, or take a DenseEncoder or BM25"
+            )
         self._model = library.MultiVectorEncoder(str(self.folder), **load_options(device, dtype))
 
     def encode_queries(self, queries: Sequence[str]) -> list[np.ndarray]:

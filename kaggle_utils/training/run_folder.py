@@ -44,7 +44,7 @@ def alone(folder: Path) -> Iterator[None]:
 
 def strip_checkpoint(folder: Path) -> None:
     """Leave of a Trainer's checkpoint what a model folder has, readable by everybody."""
-    for name in _TRAINERS:
+    for name in (*_TRAINERS, *(file.name for file in folder.glob("rng_state_*.pth"))):  # one of each process
         (folder / name).unlink(missing_ok=True)
     for file in folder.iterdir():
         file.chmod(0o644)  # some writers leave files that only their owner may read

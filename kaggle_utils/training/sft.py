@@ -27,6 +27,7 @@ from kaggle_utils.training.sft_prompts import sft_template
 from kaggle_utils.training.sft_result import SftResult, read_sft
 from kaggle_utils.training.sft_run import SftRun
 from kaggle_utils.training.sft_settings import SftSettings
+from kaggle_utils.training.sft_trainer import wait_for_all
 
 __all__ = ["Rows", "train_sft"]
 
@@ -51,6 +52,9 @@ def train_sft(
     progress: bool = True,
 ) -> SftResult:
     """Train, or go on where an earlier call with the same arguments stopped; a finished run is only read.
+
+    Under ``torchrun --nproc_per_node 2`` every process calls it with the same arguments and trains on its share of each
+    step's batches on its own GPU; the first one writes, and all return the same result.
 
     Args:
         model: the folder of a causal language model, or one in memory (give its ``tokenizer``; it is changed).
@@ -87,8 +91,12 @@ def train_sft(
     with log_to(place / "run.log"), alone(place) if run.main else contextlib.nullcontext(), without_bars():
         run.claim(about)
         _logger.info("rows to train on: %s", rows.report.to_text())
-        if read_sft(place) is None:
+        wait_for_all(device)
+        finished = read_sft(place) is not None
+        wait_for_all(device)  # all have seen the folder as it was before the first of them changes it
+        if not finished:
             run.train()
+        wait_for_all(device)
         result = read_sft(place)
         assert result is not None
         _logger.info("%s", result.to_text())

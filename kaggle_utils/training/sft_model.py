@@ -27,11 +27,16 @@ _NOT_OF_AN_ADAPTER = ("config.json", "generation_config.json", "quantization_rep
 
 
 def training_device() -> tuple[str, str]:
-    """Return this process's device, and the mixed precision that "auto" means on it."""
+    """Return this process's device, and the mixed precision that "auto" means on it.
+
+    Under a launcher such as torchrun the device also becomes the current one.
+    """
     torch = require("torch", extra="llm")
     if not torch.cuda.is_available():
         return "cpu", "no"
     device = f"cuda:{int(os.environ.get('LOCAL_RANK', '0'))}"
+    if "LOCAL_RANK" in os.environ:  # some kernels launch on the current device, whatever their tensors say
+        torch.cuda.set_device(device)
     return device, "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16"
 
 

@@ -161,6 +161,7 @@ class SftRun:
             _logger.info("going on from step %d", begun)
         torch, started = require("torch", extra="llm"), time.monotonic()
         trainer.train(resume_from_checkpoint=str(trained.folder) if trained is not None else None)
+        trainer.accelerator.wait_for_everyone()  # the others still write their random states into the last checkpoint
         seconds, newest = time.monotonic() - started, newest_checkpoint(self.place) if self.main else None
         if newest is None and self.main:  # no checkpoints were asked for
             trainer.save_model(str(self.place / "model.partial"))

@@ -22,7 +22,7 @@ from kaggle_utils.training.sft_batches import NOISE, PackedRows, SftCollator
 from kaggle_utils.training.sft_packing import IGNORED
 from kaggle_utils.training.sft_settings import SftSettings
 
-__all__ = ["sft_arguments", "sft_trainer", "world_size"]
+__all__ = ["sft_arguments", "sft_trainer", "wait_for_all", "world_size"]
 
 _logger = logging.getLogger(__name__)
 
@@ -32,6 +32,13 @@ _SHOWN = ("loss", "learning_rate", "grad_norm", "eval_loss")
 def world_size() -> int:
     """Processes that train together; 1 unless a launcher such as torchrun says more."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def wait_for_all(device: str) -> None:
+    """Return when every process that trains here has called it; the first call connects them."""
+    if world_size() > 1:
+        state = require("accelerate", extra="llm").PartialState(cpu=device == "cpu")
+        state.wait_for_everyone()
 
 
 def sft_arguments(settings: SftSettings, plan: StepPlan, *, folder: Path, precision: str, cpu: bool) -> Any:
@@ -60,6 +67,7 @@ def sft_arguments(settings: SftSettings, plan: StepPlan, *, folder: Path, precis
         remove_unused_columns=False,
         label_names=["labels"],
         dataloader_pin_memory=not cpu,
+        ddp_find_unused_parameters=False if world_size() > 1 else None,  # looking for them costs a walk in every step
         disable_tqdm=True,
         report_to=[],
     )

@@ -36,6 +36,7 @@ ALLOWED = {
     "inference": {"models", "data", "chat"},
     "training": {"models", "data", "chat"},
     "q20": {"chat", "retrieval"},
+    "doctor": {"environment", "models"},
 }
 
 # A command puts parts together for a person: `arena --model` may load a model, which games and players know nothing of.

@@ -14,7 +14,7 @@ def run_notebook(root, tmp_path, monkeypatch):
     """``run_notebook(name, attached={input name: folder}) -> (executed notebook, working folder)``; may be repeated.
 
     In a Jupyter kernel, or, with ``kernel=False``, by IPython in this process, which has torch and transformers; a
-    kernel imports them anew. ``settings`` are lines of the first code cell, and what a user would write instead.
+    kernel imports them anew. ``settings`` are lines of the settings' cell, and what a user would write instead.
     """
 
     def run(name: str, *, attached: dict[str, Path], settings: dict[str, str] | None = None, kernel: bool = True):
@@ -30,10 +30,10 @@ def run_notebook(root, tmp_path, monkeypatch):
                 target.symlink_to(source, target_is_directory=True)
         copy = shutil.copy(root / "notebooks" / name, tmp_path / name)
         notebook = nbformat.read(copy, as_version=4)
-        first = next(cell for cell in notebook.cells if cell.cell_type == "code")
+        _, chosen, *_ = (cell for cell in notebook.cells if cell.cell_type == "code")  # the first installs
         for old, new in (settings or {}).items():
-            assert first.source.count(old) == 1, f"{name} does not set {old!r}"
-            first.source = first.source.replace(old, new)
+            assert chosen.source.count(old) == 1, f"{name} does not set {old!r}"
+            chosen.source = chosen.source.replace(old, new)
         if kernel:
             _run_in_a_kernel(notebook, tmp_path)
         else:

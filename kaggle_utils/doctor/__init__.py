@@ -1,0 +1,1 @@
+"""``python -m kaggle_utils doctor``: what this machine has, and what each notebook would lack on it."""

@@ -1,0 +1,6 @@
+"""Make ``blocks`` and ``attached`` importable for the tests of the guide."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
