@@ -64,7 +64,11 @@ def _build(checkout: Path, folder: Path) -> Path:
         )  # fmt: skip
     wheels = sorted(folder.glob(f"{PROJECT.replace('-', '_')}-*.whl"))
     if done.returncode or len(wheels) != 1:
-        raise RuntimeError(f"building the wheel of {checkout} failed:\n{done.stderr[-2000:] or done.stdout[-2000:]}")
+        said = done.stderr[-2000:] or done.stdout[-2000:]
+        raise RuntimeError(
+            f"building the wheel of {checkout} failed; if it is for want of bdist_wheel, run "
+            f"python -m pip install 'setuptools>=70.1'. pip said:\n{said}"
+        )
     return wheels[0]
 
 

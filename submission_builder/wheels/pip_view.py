@@ -29,8 +29,12 @@ def main(parent: str, packages: str, markers_json: str, *arguments: str) -> int:
 
     seen = {**markers.default_environment(), **json.loads(markers_json)}
     markers.default_environment = lambda: dict(seen)
+    from pip._internal.cli import cmdoptions
     from pip._internal.cli.main import main as pip_main
 
+    # Before 24, pip asks for --target beside --platform, even in a dry run; and with --target it sees no packages.
+    check = cmdoptions.check_dist_restriction
+    cmdoptions.check_dist_restriction = lambda options, check_target=False: check(options)
     return pip_main(list(arguments))
 
 
