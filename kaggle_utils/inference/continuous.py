@@ -21,10 +21,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kaggle_utils._optional import require
@@ -37,10 +36,8 @@ from kaggle_utils.inference.deadline import Deadline
 from kaggle_utils.inference.decoding_row import DecodingRow, Generated
 from kaggle_utils.inference.generation import HFGenerator
 from kaggle_utils.inference.token_choice import TokenChoice
-from kaggle_utils.models.loading import load_causal_lm
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["ContinuousGenerator"]
@@ -89,30 +86,6 @@ class ContinuousGenerator(HFGenerator):
         if wrong := [f"{name}={value}" for name, value in sizes.items() if value is not None and value <= 0]:
             raise ValueError(f"{', '.join(wrong)}: expected more than 0, or None")
         self.rows = ContinuousRun(model, slots=slots, cache_gib=cache_gib, prefill_tokens=prefill_tokens, graphs=graphs)
-
-    @classmethod
-    def from_folder(
-        cls,
-        path: str | os.PathLike[str],
-        *,
-        quantization: str = "none",
-        device_map: str | int | Mapping[str, int | str] = "auto",
-        dtype: str | torch.dtype = "auto",
-        template: ChatTemplate | str | None = None,
-        batch_size: int = 8,
-        max_prompt_tokens: int = 4096,
-        **options: Any,
-    ) -> ContinuousGenerator:
-        """Load a folder with :func:`kaggle_utils.models.loading.load_causal_lm`; ``options`` are the constructor's."""
-        model, tokenizer = load_causal_lm(path, quantization=quantization, device_map=device_map, dtype=dtype)
-        return cls(
-            model,
-            tokenizer,
-            template=template,
-            batch_size=batch_size,
-            max_prompt_tokens=max_prompt_tokens,
-            **options,
-        )
 
     def generate(self, conversations: Sequence[Conversation], settings: GenerationSettings | None = None) -> list[str]:
         """Return one reply per conversation, in order, without control tokens and without its stop string.

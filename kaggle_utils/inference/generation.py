@@ -89,10 +89,16 @@ class HFGenerator:
         template: ChatTemplate | str | None = None,
         batch_size: int = 8,
         max_prompt_tokens: int = 4096,
+        **options: Any,
     ) -> HFGenerator:
-        """Load a model folder with :func:`kaggle_utils.models.loading.load_causal_lm` and wrap it."""
+        """Load a model folder with :func:`kaggle_utils.models.loading.load_causal_lm` and wrap it.
+
+        ``options`` are further ones of the constructor of the class that this is called on.
+        """
         model, tokenizer = load_causal_lm(path, quantization=quantization, device_map=device_map, dtype=dtype)
-        return cls(model, tokenizer, template=template, batch_size=batch_size, max_prompt_tokens=max_prompt_tokens)
+        return cls(
+            model, tokenizer, template=template, batch_size=batch_size, max_prompt_tokens=max_prompt_tokens, **options
+        )
 
     def generate(self, conversations: Sequence[Conversation], settings: GenerationSettings | None = None) -> list[str]:
         """Return one reply per conversation, in order, without control tokens and without its stop string.

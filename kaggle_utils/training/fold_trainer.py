@@ -7,7 +7,6 @@ one device and does not decide when a fold is done.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -17,14 +16,12 @@ import numpy as np
 
 from kaggle_utils._optional import require
 from kaggle_utils.training.fold_batches import LengthGroupedBatches, pad_rows
-from kaggle_utils.training.fold_checkpoints import prune_checkpoints
 from kaggle_utils.training.fold_model import parameter_groups
 from kaggle_utils.training.kfold_settings import KFoldSettings, StepPlan
 from kaggle_utils.training.metrics import prediction_metrics
+from kaggle_utils.training.trainer_progress import progress_callback
 
 __all__ = ["fold_trainer", "training_arguments"]
-
-_logger = logging.getLogger(__name__)
 
 
 def training_arguments(
@@ -84,7 +81,7 @@ def fold_trainer(
         report: is told (steps done, all steps, what was measured last).
     """
     transformers = require("transformers", extra="llm")
-    trainer = _classes()[0](
+    trainer = _trainer_class()(
         model=model,
         args=arguments,
         data_collator=_collator(model),
@@ -96,7 +93,7 @@ def fold_trainer(
     trainer.batches, trainer.settings = batches, settings
     trainer.model_accepts_loss_kwargs = False  # the loss is a mean over the batch; Trainer divides for accumulation
     trainer.remove_callback(transformers.PrinterCallback)
-    trainer.add_callback(_classes()[1](batches, arguments, report))
+    trainer.add_callback(progress_callback(batches, arguments, report, shown=_SHOWN))
     if settings.early_stopping_patience is not None:
         trainer.add_callback(
             transformers.EarlyStoppingCallback(
@@ -108,8 +105,8 @@ def fold_trainer(
 
 
 @cache
-def _classes() -> tuple[type, type]:
-    """The Trainer and its callback; made on first use, because importing transformers takes seconds."""
+def _trainer_class() -> type:
+    """Made on first use, because importing transformers takes seconds."""
     transformers, torch = require("transformers", extra="llm"), require("torch", extra="llm")
 
     class FoldTrainer(transformers.Trainer):
@@ -144,31 +141,12 @@ def _classes() -> tuple[type, type]:
                 self.optimizer = kind(groups, **options)
             return self.optimizer
 
-    class FoldCallback(transformers.TrainerCallback):
-        def __init__(self, batches: LengthGroupedBatches, arguments: Any, report: Callable[..., None]) -> None:
-            self._batches, self._report, self._last = batches, report, ""
-            self._steps_per_epoch = -(-len(batches) // arguments.gradient_accumulation_steps)
-
-        def on_epoch_begin(self, args, state, control, **kwargs):
-            self._batches.set_epoch(state.global_step // self._steps_per_epoch)
-
-        def on_step_end(self, args, state, control, **kwargs):
-            control.should_log = control.should_log or control.should_save  # so that a resumed curve is the same
-            self._report(state.global_step, state.max_steps, self._last)
-
-        def on_log(self, args, state, control, logs=None, **kwargs):
-            shown = {name: value for name, value in (logs or {}).items() if name in _SHOWN}
-            if shown:
-                self._last = ", ".join(f"{name.removeprefix('eval_')} {value:.4g}" for name, value in shown.items())
-                _logger.info("step %d of %d: %s", state.global_step, state.max_steps, self._last)
-
-        def on_save(self, args, state, control, **kwargs):
-            prune_checkpoints(Path(args.output_dir), newest=state.global_step, best=state.best_model_checkpoint)
-
-    return FoldTrainer, FoldCallback
+    return FoldTrainer
 
 
-_SHOWN = ("loss", "learning_rate", "grad_norm", "eval_log_loss", "eval_accuracy", "eval_calibration_error")
+_SHOWN = {name: name.removeprefix("eval_") for name in (
+    "loss", "learning_rate", "grad_norm", "eval_log_loss", "eval_accuracy", "eval_calibration_error",
+)}  # fmt: skip
 
 
 def _logits(predictions: Any) -> Any:

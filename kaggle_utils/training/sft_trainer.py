@@ -7,7 +7,6 @@ the mean over tokens, and that one process trains on one device (plain ``python`
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable
 from functools import cache
@@ -16,17 +15,16 @@ from typing import Any
 
 from kaggle_utils._optional import require
 from kaggle_utils.training.fold_batches import LengthGroupedBatches
-from kaggle_utils.training.fold_checkpoints import prune_checkpoints
 from kaggle_utils.training.kfold_settings import StepPlan
 from kaggle_utils.training.sft_batches import NOISE, PackedRows, SftCollator
 from kaggle_utils.training.sft_packing import IGNORED
 from kaggle_utils.training.sft_settings import SftSettings
+from kaggle_utils.training.trainer_progress import progress_callback
 
 __all__ = ["sft_arguments", "sft_trainer", "wait_for_all", "world_size"]
 
-_logger = logging.getLogger(__name__)
 
-_SHOWN = ("loss", "learning_rate", "grad_norm", "eval_loss")
+_SHOWN = {name: name for name in ("loss", "learning_rate", "grad_norm", "eval_loss")}
 
 
 def world_size() -> int:
@@ -100,13 +98,13 @@ def sft_trainer(
         report: is told (steps done, all steps, what was measured last).
     """
     transformers = require("transformers", extra="llm")
-    trainer = _classes()[0](
+    trainer = _trainer_class()(
         model=model, args=arguments, data_collator=collate, train_dataset=items,
         eval_dataset=evaluation[0] if evaluation else None,
     )  # fmt: skip
     trainer.batches, trainer.eval_order = batches, evaluation[1] if evaluation else []
     trainer.remove_callback(transformers.PrinterCallback)
-    trainer.add_callback(_classes()[1](batches, arguments, report))
+    trainer.add_callback(progress_callback(batches, arguments, report, shown=_SHOWN, processes=world_size()))
     if settings.early_stopping_patience is not None:
         trainer.add_callback(
             transformers.EarlyStoppingCallback(
@@ -120,8 +118,8 @@ def sft_trainer(
 
 
 @cache
-def _classes() -> tuple[type, type]:
-    """The Trainer and its callback; made on first use, because importing transformers takes seconds."""
+def _trainer_class() -> type:
+    """Made on first use, because importing transformers takes seconds."""
     transformers, torch = require("transformers", extra="llm"), require("torch", extra="llm")
 
     class SftTrainer(transformers.Trainer):
@@ -175,27 +173,4 @@ def _classes() -> tuple[type, type]:
                 loss = self.compute_loss(self.model, inputs)
             return torch.stack([loss.double() * count if count else count.double(), count.double()])
 
-    class SftCallback(transformers.TrainerCallback):
-        def __init__(self, batches: LengthGroupedBatches, arguments: Any, report: Callable[..., None]) -> None:
-            self._batches, self._report, self._last = batches, report, ""
-            shares = arguments.gradient_accumulation_steps * world_size()
-            self._steps_per_epoch = -(-len(batches) // shares)
-
-        def on_epoch_begin(self, args, state, control, **kwargs):
-            self._batches.set_epoch(state.global_step // self._steps_per_epoch)
-
-        def on_step_end(self, args, state, control, **kwargs):
-            control.should_log = control.should_log or control.should_save  # so that a resumed curve is the same
-            self._report(state.global_step, state.max_steps, self._last)
-
-        def on_log(self, args, state, control, logs=None, **kwargs):
-            shown = {name: value for name, value in (logs or {}).items() if name in _SHOWN}
-            if shown:
-                self._last = ", ".join(f"{name} {value:.4g}" for name, value in shown.items())
-                _logger.info("step %d of %d: %s", state.global_step, state.max_steps, self._last)
-
-        def on_save(self, args, state, control, **kwargs):
-            if state.is_world_process_zero:
-                prune_checkpoints(Path(args.output_dir), newest=state.global_step, best=state.best_model_checkpoint)
-
-    return SftTrainer, SftCallback
+    return SftTrainer
