@@ -2,7 +2,7 @@
 
 Four passes: by blocks of keys (gradients of the values; those of the scores are kept by query and key), by blocks of
 keys again and by blocks of queries (their gradients; each keeps the scores' gradients by itself and distance, the
-queries in place), and by diagonals of tiles (gradients of the position tables). One pass over keys for all of it would
+queries in place), and by blocks of lines (gradients of the position tables). One pass over keys for all of it would
 need more registers than a thread has. Layouts and the turning are explained in the forward module.
 """
 
@@ -84,21 +84,22 @@ def vector_gradients(
         return
     i = tl.arange(0, BLOCK)
     column = head * SIZE + tl.arange(0, SIZE)[None, :]
-    lines = table + (longest + i)[:, None] * (HEADS * SIZE) + column
     own = block * BLOCK + i
     inside = own[:, None] < length
     base = (head * total + start).to(tl.int64) * longest
+    # A tile's distances lie in two blocks of lines, and each block serves two neighbouring tiles: one product for both.
     if OF_KEYS:
         index = (i[:, None] + i[None, :]) & (BLOCK - 1)
-        is_above = i[:, None] + i[None, :] < BLOCK
-        step: tl.constexpr = HEADS * SIZE * BLOCK  # to the next tile's distances
-        kept_lines = tl.load(lines - (block + 1) * step)
+        of_tile = i[:, None] + i[None, :] >= BLOCK
+        step: tl.constexpr = HEADS * SIZE * BLOCK
+        lines = table + (longest + i)[:, None] * (HEADS * SIZE) + column - (block + 1) * step
     else:
         index = (i[:, None] - i[None, :]) & (BLOCK - 1)
-        is_above = i[None, :] <= i[:, None]
+        of_tile = i[None, :] <= i[:, None]
         step: tl.constexpr = -HEADS * SIZE * BLOCK
-        kept_lines = tl.load(lines - block * step)
+        lines = table + (longest + i)[:, None] * (HEADS * SIZE) + column - block * step
     gradient = tl.zeros([BLOCK, SIZE], tl.float32)
+    before = tl.zeros([BLOCK, BLOCK], by_query.dtype.element_ty)
     for n in range(tl.cdiv(length, BLOCK)):
         other = n * BLOCK + i
         if OF_KEYS:
@@ -110,17 +111,10 @@ def vector_gradients(
         gradient = tl.dot(ds, x, gradient)
         turned = tl.gather(ds, index, 1)
         tl.store(turned_scores + base + own[:, None] * longest + other[None, :], turned, mask=inside)
-        if OF_KEYS:
-            above = tl.load(lines + (n - block) * step)
-            below = kept_lines
-            kept_lines = above
-        else:
-            above = kept_lines
-            below = tl.load(lines + (n + 1 - block) * step)
-            kept_lines = below
-        nothing = tl.zeros_like(turned)
-        gradient = tl.dot(tl.where(is_above, turned, nothing), above, gradient)
-        gradient = tl.dot(tl.where(is_above, nothing, turned), below, gradient)
+        gradient = tl.dot(tl.where(of_tile, turned, before), tl.load(lines), gradient)
+        before = turned
+        lines += step
+    gradient = tl.dot(tl.where(of_tile, tl.zeros_like(before), before), tl.load(lines), gradient)
     at = (start + own)[:, None] * stride + column
     tl.store(gradients + at, (gradient * scale).to(gradients.dtype.element_ty), mask=inside)
 
@@ -131,32 +125,37 @@ def table_gradients(
     HEADS: tl.constexpr, SIZE: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803 (Triton)
     OF_KEYS: tl.constexpr,  # noqa: N803
 ):  # fmt: skip
-    """A diagonal of tiles in some rows a program, added up in float32; ``vectors`` are the queries or the keys."""
-    diagonal, head, part = tl.program_id(0) - (longest // BLOCK - 1), tl.program_id(1), tl.program_id(2)
+    """A block of lines in some rows a program, added up in float32; ``vectors`` are the queries or the keys.
+
+    Lines serve two neighbouring diagonals of tiles; each (query, key) belongs to one of the two.
+    """
+    block, head, part = tl.program_id(0) - longest // BLOCK, tl.program_id(1), tl.program_id(2)
     i = tl.arange(0, BLOCK)
     column = head * SIZE + tl.arange(0, SIZE)[None, :]
     if OF_KEYS:
-        is_above = i[:, None] + i[None, :] < BLOCK
+        of_nearer = i[:, None] + i[None, :] < BLOCK
+        side: tl.constexpr = 1
     else:
-        is_above = i[None, :] <= i[:, None]
-    above = tl.zeros([BLOCK, SIZE], tl.float32)
-    below = tl.zeros([BLOCK, SIZE], tl.float32)
+        of_nearer = i[None, :] <= i[:, None]
+        side: tl.constexpr = -1
+    gradient = tl.zeros([BLOCK, SIZE], tl.float32)
     for row in range(part * rows_each, tl.minimum((part + 1) * rows_each, rows)):
         start = tl.load(starts + row)
         length = tl.load(starts + row + 1) - start
         base = turned + (head * total + start).to(tl.int64) * longest
         count = tl.cdiv(length, BLOCK)
-        for m in range(tl.maximum(diagonal, 0), tl.minimum(count, count + diagonal)):
-            if OF_KEYS:
-                token, other = (m - diagonal) * BLOCK + i, m * BLOCK + i
-            else:
-                token, other = m * BLOCK + i, (m - diagonal) * BLOCK + i
+        if OF_KEYS:
+            first, last = tl.maximum(-block - 1, 0), tl.minimum(count, count - block)
+        else:
+            first, last = tl.maximum(block, 0), tl.minimum(count, count + block + 1)
+        for m in range(first, last):
+            token, nearer = m * BLOCK + i, m + side * block
             inside = token[:, None] < length
-            ds = tl.load(base + token[:, None] * longest + other[None, :], mask=inside, other=0.0)
+            at = base + token[:, None] * longest + nearer * BLOCK + i[None, :]
+            near = tl.load(at, mask=inside & (nearer >= 0) & (nearer < count), other=0.0)
+            farther = nearer + side
+            far = tl.load(at + side * BLOCK, mask=inside & (farther >= 0) & (farther < count), other=0.0)
             x = tl.load(vectors + (start + token)[:, None] * stride + column, mask=inside, other=0.0)
-            nothing = tl.zeros_like(ds)
-            above = tl.dot(tl.trans(tl.where(is_above, ds, nothing)), x, above)
-            below = tl.dot(tl.trans(tl.where(is_above, nothing, ds)), x, below)
-    at = d_table + (diagonal * BLOCK + longest + i)[:, None] * (HEADS * SIZE) + column
-    tl.atomic_add(at, above * scale)
-    tl.atomic_add(at - BLOCK * (HEADS * SIZE), below * scale)
+            gradient = tl.dot(tl.trans(tl.where(of_nearer, near, far)), x, gradient)
+    at = d_table + (block * BLOCK + longest + i)[:, None] * (HEADS * SIZE) + column
+    tl.atomic_add(at, gradient * scale)
