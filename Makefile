@@ -55,7 +55,7 @@ $(VENV)/.demo: $(VENV)/.base $(PACKED)
 	$(install)
 	@touch $@
 
-$(VENV)/.test: PARTS := llm,train,filter,retrieval,judge,game,plots,test
+$(VENV)/.test: PARTS := llm,train,filter,retrieval,judge,game,plots,cluster,test
 $(VENV)/.test: $(VENV)/.base $(PACKED)
 	$(install)
 	@touch $(VENV)/.demo $@

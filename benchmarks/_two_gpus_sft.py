@@ -2,7 +2,8 @@
 
     python benchmarks/_two_gpus_sft.py FOLDER [--quick]
 
-The rows, model and settings are those of sft.py (packed). A short run comes first, which compiles.
+The rows and the model are those of sft.py (packed). A step has two passes of four packs: two processes take one each. A
+short run comes first, which compiles.
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ def main(folder: Path, quick: bool) -> None:
     count = 48 if tiny else 400 if quick else 2000
     rows = instruction_rows(count, longest=min(1536, longest), median=40 if tiny else 220)
     settings = SftSettings(
-        template="chatml", max_length=longest, gradient_accumulation_steps=1, per_device_train_batch_size=1,
-        save_strategy="no", load_best_model_at_end=False, logging_steps=0.25,
+        template="chatml", max_length=longest, gradient_accumulation_steps=2,
+        per_device_train_batch_size=1 if tiny else 4, save_strategy="no",
+        load_best_model_at_end=False, logging_steps=0.25,
     )  # fmt: skip
     tokenizer, result = word_tokenizer(), None
     folder.mkdir(parents=True, exist_ok=True)

@@ -88,8 +88,8 @@ class Bench:
         """Train on the first ``rows``, one epoch."""
         settings = SftSettings(
             template="chatml", max_length=self.longest, packing=packing, gradient_accumulation_steps=1,
-            per_device_train_batch_size=self.packs if packing else self.batch, save_strategy="no", load_best_model_at_end=False,
-            logging_steps=0.25, gradient_checkpointing=not self.tiny,
+            per_device_train_batch_size=self.packs if packing else self.batch, save_strategy="no",
+            load_best_model_at_end=False, logging_steps=0.25, gradient_checkpointing=not self.tiny,
         )  # fmt: skip
         fresh_memory()
         with tempfile.TemporaryDirectory() as folder:

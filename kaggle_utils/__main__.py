@@ -11,6 +11,7 @@ __all__ = ["main"]
 
 _COMMANDS = {
     "doctor": ("kaggle_utils.doctor.command", "what this machine has, and what each notebook would lack on it"),
+    "score": ("kaggle_utils.inference.score_command", "answer pairs to probabilities: parquet files, a Ray cluster"),
     "q20": ("kaggle_utils.q20.__main__", "20 Questions: tournaments, a game in the terminal, replays, the table"),
 }
 

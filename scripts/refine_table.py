@@ -4,7 +4,8 @@ Usage:  python scripts/refine_table.py --model FOLDER [--model FOLDER ...] --bud
 
 Each folder holds a Hugging Face model. Answers go into a journal, so a run that was stopped goes on where it was, and
 another budget or another model adds to what is there. With ``--labels`` every model is first calibrated on labelled
-cells, a curve for each family of questions that has enough of them.
+cells, a curve for each family of questions that has enough of them. With ``--cluster`` each worker of a Ray cluster
+loads the model, from the same folder on every machine, and this process keeps the journal.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ import csv
 import dataclasses
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the package itself need not be installed
 
-from kaggle_utils.q20.knowledge.compiler import CellSource, ask_pairs, compile_cells, refined_table  # noqa: E402
+from kaggle_utils.q20.knowledge.compiler import CellSource, ask_pairs, compile_cells  # noqa: E402
+from kaggle_utils.q20.knowledge.refining import refined_table  # noqa: E402
 
 __all__ = ["LABELS", "ask", "labelled_cells", "main"]
 
@@ -41,25 +45,26 @@ def labelled_cells(path: Path) -> list[tuple[str, str, bool]]:
 
 
 def ask(table, name: str, generator, journal, *, budget: int | None = None, prompts: Sequence[str] = ("named",),
-        labels: Sequence[tuple[str, str, bool]] = ()) -> list[CellSource]:  # fmt: skip
+        labels: Sequence[tuple[str, str, bool]] = (), workers=None) -> list[CellSource]:  # fmt: skip
     """Ask one model about ``budget`` cells (None: all) with each prompt; return its sources, without the model.
 
     What it says goes into ``journal``. ``labels`` are (word, question, answer); without them nothing is calibrated.
+    ``workers`` (``cluster_yes_no``) are asked in place of a generator.
     """
     from kaggle_utils.q20.answerer.prompts import PROMPTS
 
     sources = []
     for prompt in prompts:
         source = CellSource(name, generator, PROMPTS[prompt])
-        report = compile_cells(table, source, journal, budget=budget)
+        report = compile_cells(table, source, journal, budget=budget, ask=workers)
         print(f"{source.key}: {report.asked:,} asked, {report.known:,} known, {report.left:,} left, "
               f"{report.cells_per_second:.1f} cells/s")  # fmt: skip
-        curve = _curve(table, source, journal, labels).apply if labels else None
+        curve = _curve(table, source, journal, labels, workers).apply if labels else None
         sources.append(dataclasses.replace(source, generator=None, calibrate=curve))
     return sources
 
 
-def _curve(table, source, journal, labels: Sequence[tuple[str, str, bool]]):
+def _curve(table, source, journal, labels: Sequence[tuple[str, str, bool]], workers):
     """A curve for what a model says, fitted on labelled cells."""
     from kaggle_utils.q20.knowledge.calibration import fit_calibration
 
@@ -72,7 +77,7 @@ def _curve(table, source, journal, labels: Sequence[tuple[str, str, bool]]):
             families.append(table.bank.families[number])
     if not pairs:
         raise ValueError(f"none of the {len(labels)} labelled cells is in the table; give --labels for this table")
-    return fit_calibration(ask_pairs(source, journal, pairs), answers, families, method="platt")
+    return fit_calibration(ask_pairs(source, journal, pairs, ask=workers), answers, families, method="platt")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -87,24 +92,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--labels", type=Path, help=f"CSV of labelled cells, for example {LABELS.relative_to(ROOT)}")
     parser.add_argument("--device", default="auto", help="device map of the models: auto, cpu, cuda:0")
     parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16, float16")
+    parser.add_argument("--cluster", help="ask on a Ray cluster: local, auto, host:6379 or ray://host:10001")
+    parser.add_argument("--worker-gpus", type=float, default=1, help="GPUs of each worker of it (default 1; 0: CPU)")
+    parser.add_argument("--worker-cpus", type=float, default=1, help="cores of each worker of it (default 1)")
     options = parser.parse_args(arguments)
     missing = [str(folder) for folder in options.model if not (folder / "config.json").is_file()]
     if missing:
         parser.error(f"no model (config.json) in {', '.join(missing)}")
     labels = labelled_cells(options.labels) if options.labels else ()
 
-    from kaggle_utils.inference.generation import HFGenerator
+    from kaggle_utils.cluster import connected
     from kaggle_utils.inference.prefix_yes_no import PrefixYesNo
     from kaggle_utils.q20.knowledge.cell_journal import CellJournal
+    from kaggle_utils.q20.knowledge.compile_on_cluster import cluster_yes_no
     from kaggle_utils.q20.knowledge.table_file import load_table, save_table
 
     table = load_table(options.table)
+    size = {"cluster": options.cluster, "num_cpus": options.worker_cpus, "num_gpus": options.worker_gpus}
     sources = []
-    with CellJournal(options.journal) as journal:
+    with CellJournal(options.journal) as journal, connected(options.cluster) if options.cluster else nullcontext():
         for folder in options.model:  # one model in memory at a time; the journal brings them together at the end
-            model = PrefixYesNo(HFGenerator.from_folder(folder, device_map=options.device, dtype=options.dtype))
+            make = partial(PrefixYesNo.from_folder, folder.resolve(), device_map=options.device, dtype=options.dtype)
+            model, workers = (None, cluster_yes_no(make, **size)) if options.cluster else (make(), None)
             sources += ask(table, folder.resolve().name, model, journal, budget=options.budget,
-                           prompts=options.prompt or ["named"], labels=labels)  # fmt: skip
+                           prompts=options.prompt or ["named"], labels=labels, workers=workers)  # fmt: skip
             del model
         refined = refined_table(table, sources, journal)
     print(f"{refined}\n{save_table(refined, options.output, compress=True)}")

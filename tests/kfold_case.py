@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import string
+import time
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,27 @@ def prepare(model):
 
         model.register_forward_pre_hook(count)
     return model
+
+
+def prepare_or_hang(model):
+    """Changes nothing; on the Ray node that the file KFOLD_VICTIM names, a fold hangs after its first checkpoint."""
+    victim = Path(os.environ.get("KFOLD_VICTIM", "/nowhere"))
+    passes = iter(range(2 * KILLED_STEP - 1))
+
+    def wait(module, given) -> None:
+        if module.training and next(passes, None) is None and _node() == victim.read_text():
+            victim.with_suffix(".hangs").touch()
+            time.sleep(300)
+
+    if victim.is_file():
+        model.register_forward_pre_hook(wait)
+    return model
+
+
+def _node() -> str:
+    import ray
+
+    return ray.get_runtime_context().get_node_id()
 
 
 def predict_or_die(folder: Path, rows: TokenRows, device: str) -> np.ndarray:

@@ -14,7 +14,15 @@ from collections.abc import Collection, Iterable, Sequence
 from kaggle_utils.inference.placement import Placement
 from kaggle_utils.inference.specs import ScorerSpec, check_sendable
 from kaggle_utils.inference.speed import SpeedBook
-from kaggle_utils.inference.workers import WORKER_KINDS, Worker, close_workers, threads_each, worker_labels
+from kaggle_utils.inference.workers import (
+    WORKER_KINDS,
+    Facts,
+    Worker,
+    close_workers,
+    receive,
+    threads_each,
+    worker_labels,
+)
 
 __all__ = ["WorkerPool", "pool_problems"]
 
@@ -40,6 +48,7 @@ class WorkerPool:
         devices: Sequence[str],
         workers: str = "processes",
         placement: Placement | None = None,
+        threads: int | None = None,
     ) -> None:
         """Prepare a pool; nothing is started yet.
 
@@ -48,6 +57,7 @@ class WorkerPool:
             devices: one worker each, see :func:`~kaggle_utils.inference.engine.score_jobs`.
             workers: one of :data:`~kaggle_utils.inference.workers.WORKER_KINDS`.
             placement: which worker begins with which scorer; None begins with a different one on each device.
+            threads: of torch in a worker process on a CPU; None shares the machine's cores among them.
 
         Raises:
             ValueError: contradicting arguments, all named, or scorers that a process could not build.
@@ -60,7 +70,7 @@ class WorkerPool:
         self.devices, self.labels, self.workers = tuple(devices), worker_labels(devices), []
         self.speed, self.patience = SpeedBook(), 5.0
         self._kind, self._placement = workers, placement
-        self._threads = threads_each(devices, workers)
+        self._threads = threads_each(devices, workers) if threads is None else threads
 
     def start(self) -> list[Worker]:
         """Start every worker that is not there or has died; returns all of them."""
@@ -86,6 +96,23 @@ class WorkerPool:
             first = worker.order[0]
             if first in worker.own and not worker.resident and not worker.building:
                 worker.build(first)
+
+    def build(self) -> dict[str, str]:
+        """Let every worker build the scorer that it prefers, and wait; return why not, by the worker's label."""
+        self.preload()
+        while any(worker.building and worker.dead is None for worker in self.workers):
+            for worker, (kind, *rest) in receive(self.workers, timeout=1.0):
+                if kind == "dead":
+                    worker.dead = rest[0]
+                elif kind == "ready":
+                    worker.building.discard(rest[0])
+                    worker.resident[rest[0]] = Facts(**rest[1])
+                    self.speed.loaded(rest[0], rest[1]["seconds"])
+                elif kind == "unbuilt":
+                    worker.building.discard(rest[0])
+                    worker.cannot[rest[0]] = rest[1]
+        reasons = {worker.label: worker.dead or "; ".join(worker.cannot.values()) for worker in self.workers}
+        return {label: reason for label, reason in reasons.items() if reason}
 
     def seconds_to_load(self) -> float:
         """Estimate how long it takes to build what no worker holds at the moment."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -87,6 +88,18 @@ class PrefixYesNo:
         self._encoder = BatchEncoder(generator.template, generator.tokenizer)
         self._answer_ids = yes_no_token_ids(generator.tokenizer)
         self._lock = threading.RLock()
+
+    @classmethod
+    def from_folder(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        max_tokens: int | None = None,
+        tolerance: float | None = None,
+        **options: Any,
+    ) -> PrefixYesNo:
+        """Load a model folder with ``HFGenerator.from_folder``, which takes ``options``, and wrap it."""
+        return cls(HFGenerator.from_folder(path, **options), max_tokens=max_tokens, tolerance=tolerance)
 
     def generate(self, conversations: Sequence[Conversation], settings: GenerationSettings | None = None) -> list[str]:
         """Return the generator's own replies."""

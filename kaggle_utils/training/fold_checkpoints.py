@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from kaggle_utils.training.run_files import write_json
+from kaggle_utils.training.team import Team
 
-__all__ = ["TrainedTo", "check_disk", "disk_needed", "newest_checkpoint", "prune_checkpoints"]
+__all__ = ["TrainedTo", "agreed_checkpoint", "check_disk", "disk_needed", "newest_checkpoint", "prune_checkpoints"]
 
 _STATE = "trainer_state.json"
 _OPTIMIZER = ("optimizer.pt", "optimizer.bin")
@@ -57,6 +58,17 @@ def newest_checkpoint(folder: Path) -> TrainedTo | None:
         finished = bool(stopped.get("should_training_stop")) or state["global_step"] >= state["max_steps"]
         return TrainedTo(path, state["global_step"], finished, best)
     return None
+
+
+def agreed_checkpoint(folder: Path, team: Team) -> TrainedTo | None:
+    """Return what :func:`newest_checkpoint` is in the first process, in every process of ``team``."""
+
+    def find() -> list[Any] | None:
+        found = newest_checkpoint(folder)
+        return found and [str(found.folder), found.step, found.finished, str(found.best) if found.best else None]
+
+    found = team.first(find)
+    return found and TrainedTo(Path(found[0]), found[1], found[2], Path(found[3]) if found[3] else None)
 
 
 def prune_checkpoints(folder: Path, *, newest: int, best: str | None) -> None:

@@ -17,8 +17,10 @@ from kaggle_utils._optional import require
 from kaggle_utils.data.tokenization import TokenRows
 from kaggle_utils.training.fold_batches import pad_rows
 from kaggle_utils.training.fold_model import PrepareModel
+from kaggle_utils.training.run_identity import callable_name
+from kaggle_utils.training.team import Team, TeamError
 
-__all__ = ["Predict", "checked_logits", "predict_logits"]
+__all__ = ["Predict", "checked_logits", "predict_logits", "predict_together"]
 
 Predict = Callable[[Path, TokenRows, str], np.ndarray]
 """(model folder, token rows, device) -> logits, float32 [N, C], in the order of the rows. The device is ``"cpu"`` or
@@ -62,6 +64,42 @@ def predict_logits(
             batch = {name: torch.from_numpy(array).to(place) for name, array in padded.items()}
             logits[chosen] = model(**batch).logits.float().cpu().numpy()
             bar.update(len(chosen))
+    return logits
+
+
+def predict_together(predict: Predict, folder: Path, rows: TokenRows, *, labels: int, team: Team) -> np.ndarray:
+    """Return the logits of ``rows``, float32 [N, C], in every process of ``team``: each predicts its share of them.
+
+    Args:
+        predict: gives the logits of some rows.
+        folder: of the model.
+        rows: all N of them.
+        labels: C.
+        team: the processes that call this.
+
+    Raises:
+        ValueError: logits of another shape, or not finite.
+        TeamError: such logits in another process.
+    """
+    order = np.argsort(-rows.lengths, kind="stable")
+    mine = np.sort(order[team.rank :: team.size])  # long and short rows for each
+    share = TokenRows.of([rows.ids[row] for row in mine]) if team.size > 1 else rows
+    failure: Exception | None = None
+    found = np.empty((0, labels), dtype=np.float32)
+    try:
+        if len(share):
+            logits = predict(folder, share, team.device)
+            found = checked_logits(logits, rows=len(share), labels=labels, who=str(callable_name(predict)))
+    except Exception as error:  # told to the others first
+        failure = error
+    problems = team.gather(f"{type(failure).__name__}: {failure}" if failure else None)
+    if failure is not None:
+        raise failure
+    if told := [f"process {rank}: {text}" for rank, text in enumerate(problems) if text]:
+        raise TeamError("; ".join(told))
+    logits = np.empty((len(rows), labels), dtype=np.float32)
+    for rank, part in enumerate(team.gather_rows(found)):
+        logits[np.sort(order[rank :: team.size])] = part
     return logits
 
 

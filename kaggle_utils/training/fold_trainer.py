@@ -1,40 +1,55 @@
 """transformers' Trainer for one fold: its arguments, its batches, its loss, and what it tells while it trains.
 
 It promises that nothing which shuffles touches evaluation or prediction: ``train_sampling_strategy="group_by_length"``
-would reorder ``Trainer.predict`` silently, so batches come from a sampler of ours that only training sees. It trains on
-one device and does not decide when a fold is done.
+would reorder ``Trainer.predict`` silently, so batches come from a sampler of ours that only training sees; of several
+processes it gives each its share already. It does not decide when a fold is done.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kaggle_utils._optional import require
-from kaggle_utils.training.fold_batches import LengthGroupedBatches, pad_rows
+from kaggle_utils.training.fold_batches import pad_rows
 from kaggle_utils.training.fold_model import parameter_groups
 from kaggle_utils.training.kfold_settings import KFoldSettings, StepPlan
 from kaggle_utils.training.metrics import prediction_metrics
+from kaggle_utils.training.step_shares import Batches, StepShare, local_loader, share_step
+from kaggle_utils.training.team import prepare_sharding
 from kaggle_utils.training.trainer_progress import progress_callback
 
 __all__ = ["fold_trainer", "training_arguments"]
 
 
 def training_arguments(
-    settings: KFoldSettings, plan: StepPlan, *, folder: Path, seed: int, precision: str, cpu: bool
-) -> Any:
-    """Return the ``TrainingArguments`` of a fold, under names that transformers 4.57 and 5 both have."""
+    settings: KFoldSettings, plan: StepPlan, *, folder: Path, seed: int, precision: str, cpu: bool,
+    share: StepShare | None = None,
+) -> Any:  # fmt: skip
+    """Return the ``TrainingArguments`` of a fold, under names that transformers 4.57 and 5 both have.
+
+    Args:
+        settings: of the run.
+        plan: its steps.
+        folder: of the fold.
+        seed: of the fold.
+        precision: bf16, fp16 or no.
+        cpu: do not use a GPU.
+        share: of several processes that train together.
+    """
     same = ("learning_rate", "lr_scheduler_type", "weight_decay", "optim", "adam_beta1", "adam_beta2", "adam_epsilon",
-            "max_grad_norm", "per_device_train_batch_size", "per_device_eval_batch_size",
-            "gradient_accumulation_steps", "label_smoothing_factor")  # fmt: skip
+            "max_grad_norm", "per_device_eval_batch_size", "label_smoothing_factor")  # fmt: skip
     best = settings.load_best_model_at_end
+    share = share or share_step(settings.per_device_train_batch_size, settings.gradient_accumulation_steps, 1)
     return require("transformers", extra="llm").TrainingArguments(
         output_dir=str(folder),
         **{name: getattr(settings, name) for name in same},
+        per_device_train_batch_size=settings.per_device_train_batch_size // share.splits,
+        gradient_accumulation_steps=share.passes_each,
         max_steps=plan.total,
         warmup_steps=plan.warmup,
         bf16=precision == "bf16",
@@ -54,6 +69,7 @@ def training_arguments(
         remove_unused_columns=False,
         label_names=["labels"],
         dataloader_pin_memory=not cpu,
+        ddp_find_unused_parameters=False if share.processes > 1 else None,  # a walk in every step, to find none
         disable_tqdm=True,
         report_to=[],
     )
@@ -64,7 +80,7 @@ def fold_trainer(
     arguments: Any,
     settings: KFoldSettings,
     *,
-    batches: LengthGroupedBatches,
+    batches: Batches,
     train_rows: Any,
     eval_rows: Any,
     report: Callable[[int, int, str], None],
@@ -90,6 +106,7 @@ def fold_trainer(
         compute_metrics=lambda given: prediction_metrics(_logits(given.predictions), np.asarray(given.label_ids)),
         preprocess_logits_for_metrics=lambda logits, _: _logits(logits).float(),
     )
+    prepare_sharding(trainer)
     trainer.batches, trainer.settings = batches, settings
     trainer.model_accepts_loss_kwargs = False  # the loss is a mean over the batch; Trainer divides for accumulation
     trainer.remove_callback(transformers.PrinterCallback)
@@ -110,7 +127,7 @@ def _trainer_class() -> type:
     transformers, torch = require("transformers", extra="llm"), require("torch", extra="llm")
 
     class FoldTrainer(transformers.Trainer):
-        batches: LengthGroupedBatches
+        batches: Batches
         settings: KFoldSettings
 
         def get_train_dataloader(self) -> Any:
@@ -120,13 +137,17 @@ def _trainer_class() -> type:
                 collate_fn=self.data_collator,
                 pin_memory=self.args.dataloader_pin_memory,
             )
-            return self.accelerator.prepare(loader)
+            return local_loader(self.accelerator, loader)
 
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-            labels = inputs["labels"]
-            outputs = model(**{name: tensor for name, tensor in inputs.items() if name != "labels"})
+            labels, weights = inputs["labels"], inputs.get("weight")
+            outputs = model(**{name: tensor for name, tensor in inputs.items() if name not in ("labels", "weight")})
             smoothing = self.args.label_smoothing_factor if model.training else 0.0
-            loss = torch.nn.functional.cross_entropy(outputs.logits.float(), labels, label_smoothing=smoothing)
+            losses = partial(torch.nn.functional.cross_entropy, outputs.logits.float(), labels)
+            if weights is None:
+                loss = losses(label_smoothing=smoothing)
+            else:  # of several processes: this one's part of the mean
+                loss = (losses(label_smoothing=smoothing, reduction="none") * weights).sum()
             return (loss, outputs) if return_outputs else loss
 
         def create_optimizer(self, model=None):
@@ -162,6 +183,8 @@ def _collator(model: Any) -> Callable[[Sequence[Mapping[str, Any]]], dict[str, A
         padded = pad_rows([item["input_ids"] for item in items], pad_id=pad_id)
         labels = torch.tensor([item["labels"] for item in items])
         batch = {**{name: torch.from_numpy(array) for name, array in padded.items()}, "labels": labels}
+        if "weight" in items[0]:
+            batch["weight"] = torch.tensor([item["weight"] for item in items], dtype=torch.float32)
         if getattr(model, "takes_lengths", False):  # packed: then no step waits for the device to count tokens
             batch["lengths"] = [len(item["input_ids"]) for item in items]
         return batch

@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from kaggle_utils._optional import require
-from kaggle_utils.training.fold_run import FoldJob, Report, run_fold
+from kaggle_utils.training.fold_job import FoldJob, Report
+from kaggle_utils.training.fold_run import run_fold
+from kaggle_utils.training.team import Team
 
 __all__ = ["FoldError", "log_to", "run_folds"]
 
@@ -41,8 +43,9 @@ class FoldError(RuntimeError):
 
 
 def run_folds(
-    job: FoldJob, folds: Sequence[int], devices: Sequence[str], *, report: Report, done: Callable[[int], None]
-) -> None:
+    job: FoldJob, folds: Sequence[int], devices: Sequence[str], *, report: Report, done: Callable[[int], None],
+    team: Team | None = None,
+) -> None:  # fmt: skip
     """Run ``folds``.
 
     Args:
@@ -52,14 +55,16 @@ def run_folds(
             process itself.
         report: is told how far each fold is.
         done: is called with each fold that is finished.
+        team: processes that all call this, to train one fold after another together; None: this one alone.
 
     Raises:
         FoldError: some folds failed; the others are finished.
         ValueError: a function that processes cannot import.
     """
-    if len(devices) == 1 and (devices[0] == "cpu" or _gpus_in_sight() == 1):
+    together = team is not None and team.size > 1
+    if together or (len(devices) == 1 and (devices[0] == "cpu" or _gpus_in_sight() == 1)):
         for fold in folds:
-            run_fold(job, fold, device=devices[0], report=report)
+            run_fold(job, fold, device=devices[0], report=report, team=team)
             done(fold)
         return
     crew = _Crew(job, list(folds), report, done)

@@ -67,7 +67,7 @@ class KFoldSettings:
     per_device_train_batch_size: int = 16
     """Rows of one forward pass in training."""
     gradient_accumulation_steps: int = 1
-    """Forward passes of one optimizer step."""
+    """Forward passes of one optimizer step. Processes that a launcher starts share them, or the rows of each."""
     per_device_eval_batch_size: int = 32
     """Rows of one forward pass in evaluations while training."""
     label_smoothing_factor: float = 0.0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +17,9 @@ from kaggle_utils._optional import require
 __all__ = ["alone", "strip_checkpoint", "without_bars"]
 
 _TRAINERS = ("optimizer.pt", "optimizer.bin", "scheduler.pt", "scaler.pt", "rng_state.pth", "trainer_state.json",
-             "training_args.bin")  # fmt: skip
-_PATIENCE = 30  # seconds that a killed run's workers may take to end
+             "training_args.bin", "pytorch_model_fsdp.bin")  # fmt: skip
+_PATIENCE = 120  # seconds that a killed run's workers may take to end, and a network disk to forget a lost machine
+_logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -25,10 +27,10 @@ def alone(folder: Path) -> Iterator[None]:
     """Hold the folder; the lock ends with the process, however that ends.
 
     Raises:
-        RuntimeError: another process has held it for half a minute.
+        RuntimeError: another process has held it for two minutes.
     """
     with (folder / ".lock").open("w") as file:
-        until = time.monotonic() + _PATIENCE
+        until, told = time.monotonic() + _PATIENCE, False
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -38,6 +40,9 @@ def alone(folder: Path) -> Iterator[None]:
                     raise RuntimeError(
                         f"another process trains {folder}; wait for it, end it, or give this run another folder"
                     ) from error
+                if not told:
+                    _logger.warning("waiting for another process that holds %s", folder)
+                told = True
                 time.sleep(0.2)
         yield
 

@@ -18,11 +18,31 @@ import numpy as np
 from kaggle_utils import __version__
 from kaggle_utils.data.tokenization import TokenRows
 
-__all__ = ["array_digest", "callable_name", "differences", "folder_digest", "rows_digest", "versions"]
+__all__ = [
+    "RunMismatchError",
+    "array_digest",
+    "callable_name",
+    "differences",
+    "folder_digest",
+    "rows_digest",
+    "versions",
+]
 
 _PACKAGES = ("torch", "transformers", "accelerate", "numpy", "tokenizers", "safetensors")
 _SUFFIXES = (".safetensors", ".bin", ".json")
 _NOT_THE_MODEL = ("tokenizer", "special_tokens", "vocab", "added_tokens")
+
+
+class RunMismatchError(ValueError):
+    """The folder holds a run of other rows, settings or weights; ``differences`` names them."""
+
+    def __init__(self, folder: Path, found: Sequence[str]) -> None:
+        self.differences = tuple(found)
+        super().__init__(
+            f"{folder} holds another run; going on would mix the two. What differs:\n"
+            + "\n".join(f"  - {text}" for text in found)
+            + "\nGive this run another folder, or delete that one"
+        )
 
 
 def versions() -> dict[str, str]:

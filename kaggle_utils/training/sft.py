@@ -22,12 +22,12 @@ from kaggle_utils.training.fold_workers import log_to
 from kaggle_utils.training.lora import LoraSettings
 from kaggle_utils.training.run_folder import alone, without_bars
 from kaggle_utils.training.sft_data import encode_rows
-from kaggle_utils.training.sft_model import BaseModel, training_device
+from kaggle_utils.training.sft_model import BaseModel
 from kaggle_utils.training.sft_prompts import sft_template
 from kaggle_utils.training.sft_result import SftResult, read_sft
 from kaggle_utils.training.sft_run import SftRun
 from kaggle_utils.training.sft_settings import SftSettings
-from kaggle_utils.training.sft_trainer import wait_for_all
+from kaggle_utils.training.team import Team, join_team, training_device
 
 __all__ = ["Rows", "train_sft"]
 
@@ -53,8 +53,12 @@ def train_sft(
 ) -> SftResult:
     """Train, or go on where an earlier call with the same arguments stopped; a finished run is only read.
 
-    Under ``torchrun --nproc_per_node 2`` every process calls it with the same arguments and trains on its share of each
-    step's batches on its own GPU; the first one writes, and all return the same result.
+    Under ``torchrun`` or ``accelerate launch`` every process calls it with the same arguments and trains on its share
+    of each step on its own GPU (DDP, or FSDP where the launcher says so); the first one writes, and all return the same
+    result. An optimizer step has the same rows whatever the number of processes, so the loss curve is that of one
+    process (but for dropout and noise, which each draws for itself): processes share the
+    ``gradient_accumulation_steps`` passes of a step, or the rows of a pass. A run may go on with another number of
+    processes. Several hosts need an ``output_dir`` that all share.
 
     Args:
         model: the folder of a causal language model, or one in memory (give its ``tokenizer``; it is changed).
@@ -71,6 +75,7 @@ def train_sft(
 
     Raises:
         ValueError: rows, names or settings that do not fit, before anything is trained.
+        TeamError: under a launcher: another process failed, was given other rows, or does not see the folder.
         RunMismatchError: the folder holds a run of other rows, settings or weights.
         OSError: too little disk.
         RuntimeError: another process trains in this folder.
@@ -86,18 +91,29 @@ def train_sft(
     rows = encode_rows(train, **encoding)
     held_out = encode_rows(eval, **encoding) if eval is not None else None
     place = Path(output_dir)
-    place.mkdir(parents=True, exist_ok=True)
-    run = SftRun(place, base, rows, held_out, settings, lora, precision, device_map or device, device, progress)
-    with log_to(place / "run.log"), alone(place) if run.main else contextlib.nullcontext(), without_bars():
+    team = join_team(device)
+    run = SftRun(
+        place, base, rows, held_out, settings, lora, precision, device_map or _first_place(team), team, progress
+    )
+    with contextlib.ExitStack() as held, without_bars():
+        team.first(lambda: _hold(held, place))
         run.claim(about)
         _logger.info("rows to train on: %s", rows.report.to_text())
-        wait_for_all(device)
-        finished = read_sft(place) is not None
-        wait_for_all(device)  # all have seen the folder as it was before the first of them changes it
-        if not finished:
+        if not team.first(lambda: read_sft(place) is not None):
             run.train()
-        wait_for_all(device)
+        team.check_shared(place / "result.json")
         result = read_sft(place)
         assert result is not None
         _logger.info("%s", result.to_text())
     return result
+
+
+def _first_place(team: Team) -> str:
+    """Where weights are loaded: parts of them go to the devices from there, where no device holds all of them."""
+    return "cpu" if team.sharded else team.device
+
+
+def _hold(held: contextlib.ExitStack, place: Path) -> None:
+    place.mkdir(parents=True, exist_ok=True)
+    held.enter_context(log_to(place / "run.log"))
+    held.enter_context(alone(place))

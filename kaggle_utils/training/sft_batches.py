@@ -16,10 +16,11 @@ from kaggle_utils._optional import require
 from kaggle_utils.training.fold_batches import LengthGroupedBatches
 from kaggle_utils.training.sft_attention import model_inputs
 from kaggle_utils.training.sft_data import SftRows
-from kaggle_utils.training.sft_packing import best_fit_packs, pack_batch, pad_batch
+from kaggle_utils.training.sft_packing import IGNORED, best_fit_packs, pack_batch, pad_batch
 from kaggle_utils.training.sft_settings import SftSettings
+from kaggle_utils.training.step_shares import SharedBatches, SharedItems, StepShare
 
-__all__ = ["NOISE", "PackedRows", "SftCollator", "eval_batches", "training_batches"]
+__all__ = ["NOISE", "PackedRows", "SftCollator", "eval_batches", "shared_batches", "training_batches"]
 
 NOISE = "noise_scale"
 """Name of the array of one over the square root of each token's row length; 0 for filler."""
@@ -54,6 +55,18 @@ def training_batches(items: PackedRows, settings: SftSettings) -> LengthGroupedB
         seed=settings.seed,
         group=settings.group_by_length,
     )
+
+
+def shared_batches(
+    items: PackedRows, batches: LengthGroupedBatches, share: StepShare, *, rank: int
+) -> tuple[SharedItems, SharedBatches]:
+    """What one of several processes trains on: items, and the order of its own."""
+
+    def silenced(item: list[tuple[np.ndarray, np.ndarray]], weight: float) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Tokens are counted over all processes anyway; what only stands in must have none that is learnt."""
+        return item if weight else [(ids, np.full_like(labels, IGNORED)) for ids, labels in item]
+
+    return SharedItems(items, silenced), SharedBatches(batches, share, rank=rank)
 
 
 def eval_batches(rows: SftRows, settings: SftSettings) -> tuple[PackedRows, list[list[int]]]:

@@ -20,24 +20,10 @@ from kaggle_utils.training.lora import LoraSettings, attach_lora
 from kaggle_utils.training.run_identity import folder_digest
 from kaggle_utils.training.sft_settings import SftSettings
 
-__all__ = ["BaseModel", "autocast_of", "training_device"]
+__all__ = ["BaseModel", "autocast_of"]
 
 _DTYPES = {"bf16": "bfloat16", "fp16": "float16", "no": "float32"}
 _NOT_OF_AN_ADAPTER = ("config.json", "generation_config.json", "quantization_report.json")
-
-
-def training_device() -> tuple[str, str]:
-    """Return this process's device, and the mixed precision that "auto" means on it.
-
-    Under a launcher such as torchrun the device also becomes the current one.
-    """
-    torch = require("torch", extra="llm")
-    if not torch.cuda.is_available():
-        return "cpu", "no"
-    device = f"cuda:{int(os.environ.get('LOCAL_RANK', '0'))}"
-    if "LOCAL_RANK" in os.environ:  # some kernels launch on the current device, whatever their tensors say
-        torch.cuda.set_device(device)
-    return device, "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16"
 
 
 def autocast_of(device: str, precision: str) -> Callable[[], Any]:

@@ -12,29 +12,30 @@ import dataclasses
 import gc
 import json
 import logging
-import os
 import shutil
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tqdm.auto import tqdm
 
 from kaggle_utils._optional import require
-from kaggle_utils.training.fold_checkpoints import TrainedTo, check_disk, disk_needed, newest_checkpoint
-from kaggle_utils.training.kfold import RunMismatchError
+from kaggle_utils.training.fold_checkpoints import TrainedTo, agreed_checkpoint, check_disk, disk_needed
 from kaggle_utils.training.lora import LoraSettings
 from kaggle_utils.training.run_files import read_json, write_json
 from kaggle_utils.training.run_folder import strip_checkpoint
-from kaggle_utils.training.run_identity import array_digest, differences, versions
+from kaggle_utils.training.run_identity import RunMismatchError, array_digest, differences, versions
 from kaggle_utils.training.sft_attention import choose_packed_attention
-from kaggle_utils.training.sft_batches import PackedRows, SftCollator, eval_batches, training_batches
+from kaggle_utils.training.sft_batches import PackedRows, SftCollator, eval_batches, shared_batches, training_batches
 from kaggle_utils.training.sft_data import SftRows
 from kaggle_utils.training.sft_model import BaseModel, autocast_of
 from kaggle_utils.training.sft_result import save_loss_plot
 from kaggle_utils.training.sft_settings import SftSettings
-from kaggle_utils.training.sft_trainer import sft_arguments, sft_trainer, world_size
+from kaggle_utils.training.sft_trainer import sft_arguments, sft_trainer
+from kaggle_utils.training.step_shares import share_step
+from kaggle_utils.training.team import Team
 
 __all__ = ["SftRun"]
 
@@ -55,13 +56,8 @@ class SftRun:
     lora: LoraSettings | None
     precision: str
     device_map: Any
-    device: str
+    team: Team
     progress: bool
-
-    @property
-    def main(self) -> bool:
-        """Whether this process writes."""
-        return int(os.environ.get("RANK", "0")) == 0
 
     @property
     def goal(self) -> Path:
@@ -69,17 +65,26 @@ class SftRun:
         return self.place / ("model" if self.lora is None else "adapter")
 
     def claim(self, about: Mapping[str, Any] | None) -> None:
-        """Refuse a folder that holds another run; else note what this one is made of."""
+        """Refuse a folder that holds another run; else note what this one is made of.
+
+        Raises:
+            RunMismatchError: another run.
+            TeamError: processes were given different rows, or do not see the folder.
+        """
         identity = {
             "settings": self.settings.as_dict(),
             "lora": self.lora.as_dict() if self.lora else None,
             "mixed_precision": self.precision,
-            "processes": world_size(),
             "model": self.base.digest(),
             "rows": _rows_digest(self.rows),
             "eval": _rows_digest(self.held_out),
             "about": dict(about or {}),
         }
+        self.team.check_same(identity)
+        self.team.first(lambda: self._claim(identity))
+        self.team.check_shared(self.place / "run.json")
+
+    def _claim(self, identity: Mapping[str, Any]) -> None:
         file = self.place / "run.json"
         if file.is_file():
             before = read_json(file)
@@ -87,46 +92,50 @@ class SftRun:
                 raise RunMismatchError(self.place, found)
             if found := differences(before["versions"], versions()):
                 _logger.warning("packages changed since the run began, so bits may differ: %s", "; ".join(found))
-        elif self.main:
+        else:
             data = {"train": self.rows.report.as_dict(), "eval": self.held_out and self.held_out.report.as_dict()}
             about_run = {"base": self.base.name, "identity": identity, "versions": versions(), "data": data}
             write_json(file, about_run)
 
     def train(self) -> None:
         """Train what is left, keep the chosen weights, and write the result last."""
-        if not self.goal.is_dir():
+        if not self.team.first(self.goal.is_dir):
             trainer, attention = self._trainer()
-            trained = self._newest(trainer)
+            trained = agreed_checkpoint(self.place, self.team)
             if trained is None or not trained.finished:
                 trained = self._fit(trainer, trained, attention)
-            if self.main:
-                self._keep(trained)
-            trainer.accelerator.wait_for_everyone()
+            self.team.first(lambda: self._keep(trained))
             _free(trainer)
-        if self.main:
-            self._finish()
+        self.team.first(self._finish)
 
     def _trainer(self) -> tuple[Any, str]:
         settings = self.settings
         model = self.base.load(settings, self.lora, device_map=self.device_map, precision=self.precision)
+        if self.team.sharded and getattr(model, "hf_quantizer", None) is not None:
+            raise ValueError(f"{self.base.name} has quantised weights, and FSDP shares out 16-bit ones only; train it "
+                             "without --use_fsdp, or give the 16-bit folder and quantization='none'")  # fmt: skip
         attention, reason = self._attention(model)
         pad_id = self.base.tokenizer.pad_token_id or 0
         size = settings.max_length if attention == _FILLED_UP else None
         collate = SftCollator(pad_id, attention, size, noise=settings.neftune_noise_alpha is not None)
-        items = PackedRows(self.rows, size=settings.max_length if settings.packing else None)
-        batches = training_batches(items, settings)
-        steps_per_epoch = -(-len(batches) // (settings.gradient_accumulation_steps * world_size()))
+        packed = PackedRows(self.rows, size=settings.max_length if settings.packing else None)
+        items, batches = packed, training_batches(packed, settings)
+        share = share_step(settings.per_device_train_batch_size, settings.gradient_accumulation_steps, self.team.size)
+        steps_per_epoch = -(-len(batches) // share.passes)
         plan = settings.steps(steps_per_epoch)
+        if self.team.size > 1:
+            items, batches = shared_batches(packed, batches, share, rank=self.team.rank)
         trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
         _logger.info("%d rows in %d %s, %d steps, %d trainable parameters, %s on %s, attention %s", len(self.rows),
                      len(items), "packs" if settings.packing else "padded rows", plan.total, trainable,
-                     self.precision, self.device, reason)  # fmt: skip
+                     self.precision, self._where(), reason)  # fmt: skip
         needed = disk_needed(trainable, trainable, folds=1, parallel=1, checkpoints=plan.save is not None,
                              best=settings.load_best_model_at_end, keep_weights=True)  # fmt: skip
         check_disk(self.place, needed, unfinished=[self.place])
-        arguments = sft_arguments(settings, plan, folder=self.place, precision=self.precision, cpu=self.device == "cpu")
+        arguments = sft_arguments(settings, plan, folder=self.place, precision=self.precision,
+                                  cpu=self.team.device == "cpu", share=share)  # fmt: skip
         bar = tqdm(
-            total=plan.total, desc="fine-tuning", unit="step", delay=2, disable=not (self.progress and self.main)
+            total=plan.total, desc="fine-tuning", unit="step", delay=2, disable=not (self.progress and self.team.main)
         )
 
         def report(done: int, total: int, note: str) -> None:
@@ -144,16 +153,21 @@ class SftRun:
     def _attention(self, model: Any) -> tuple[str | None, str]:
         """The implementation of packed batches (None: padded), and words for the log."""
         if self.settings.packing:
-            autocast = autocast_of(self.device, self.precision)
-            chosen = choose_packed_attention(model, wanted=self.settings.attention, autocast=autocast)
-            return chosen.name, f"{chosen.name}: {chosen.reason}"
+            autocast = autocast_of(self.team.device, self.precision)
+            choose = partial(choose_packed_attention, model, wanted=self.settings.attention, autocast=autocast)
+            if not self.team.sharded:
+                chosen = choose()
+                return chosen.name, f"{chosen.name}: {chosen.reason}"
+            name, reason = self.team.first(lambda: dataclasses.astuple(choose()))  # the others may have no weights yet
+            model.set_attn_implementation(name)
+            return name, f"{name}: {reason}"
         if self.settings.attention != "auto":
             model.set_attn_implementation(self.settings.attention)
         return None, f"{model.config._attn_implementation}, padded batches"
 
-    def _newest(self, trainer: Any) -> TrainedTo | None:
-        with trainer.args.main_process_first(desc="looking for a checkpoint"):
-            return newest_checkpoint(self.place)
+    def _where(self) -> str:
+        together = f"{self.team.size} processes, " if self.team.size > 1 else ""
+        return together + self.team.device
 
     def _fit(self, trainer: Any, trained: TrainedTo | None, attention: str) -> TrainedTo | None:
         begun = trained.step if trained else 0
@@ -161,12 +175,12 @@ class SftRun:
             _logger.info("going on from step %d", begun)
         torch, started = require("torch", extra="llm"), time.monotonic()
         trainer.train(resume_from_checkpoint=str(trained.folder) if trained is not None else None)
-        trainer.accelerator.wait_for_everyone()  # the others still write their random states into the last checkpoint
-        seconds, newest = time.monotonic() - started, newest_checkpoint(self.place) if self.main else None
-        if newest is None and self.main:  # no checkpoints were asked for
+        self.team.wait()  # the others still write their random states into the last checkpoint
+        seconds, newest = time.monotonic() - started, agreed_checkpoint(self.place, self.team)
+        if newest is None:  # no checkpoints were asked for
             trainer.save_model(str(self.place / "model.partial"))
         tokens = self.rows.report.tokens * (trainer.state.global_step - begun) / trainer.steps_per_epoch
-        if self.main:
+        if self.team.main:
             write_json(self.place / "training.json", {
                 "seconds": round(seconds, 2),
                 "tokens_per_second": round(tokens / seconds, 1),

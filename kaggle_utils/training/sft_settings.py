@@ -71,7 +71,8 @@ class SftSettings:
     per_device_train_batch_size: int = 1
     """Packs (without packing: rows) of one forward pass in training."""
     gradient_accumulation_steps: int = 8
-    """Forward passes of one optimizer step; each token of a step counts the same, whatever pass it is in."""
+    """Forward passes of one optimizer step; each token of a step counts the same, whatever pass it is in. Processes
+    that a launcher starts share them, or the packs of each."""
     per_device_eval_batch_size: int = 2
     """Packs (without packing: rows) of one forward pass in evaluations."""
     neftune_noise_alpha: float | None = None

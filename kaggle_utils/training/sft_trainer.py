@@ -2,51 +2,42 @@
 
 It promises that each token of an optimizer step counts the same (whichever pass it is in), that the evaluation loss is
 the mean over tokens, and that one process trains on one device (plain ``python`` on two GPUs would otherwise become
-``DataParallel``). It does not need trl. Under torchrun each process takes its share of the batches.
+``DataParallel``). It does not need trl. Of several processes each has its share.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from kaggle_utils._optional import require
-from kaggle_utils.training.fold_batches import LengthGroupedBatches
 from kaggle_utils.training.kfold_settings import StepPlan
 from kaggle_utils.training.sft_batches import NOISE, PackedRows, SftCollator
 from kaggle_utils.training.sft_packing import IGNORED
 from kaggle_utils.training.sft_settings import SftSettings
+from kaggle_utils.training.step_shares import Batches, StepShare, local_loader
+from kaggle_utils.training.team import prepare_sharding
 from kaggle_utils.training.trainer_progress import progress_callback
 
-__all__ = ["sft_arguments", "sft_trainer", "wait_for_all", "world_size"]
+__all__ = ["sft_arguments", "sft_trainer"]
 
 
 _SHOWN = {name: name for name in ("loss", "learning_rate", "grad_norm", "eval_loss")}
 
 
-def world_size() -> int:
-    """Processes that train together; 1 unless a launcher such as torchrun says more."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def wait_for_all(device: str) -> None:
-    """Return when every process that trains here has called it; the first call connects them."""
-    if world_size() > 1:
-        state = require("accelerate", extra="llm").PartialState(cpu=device == "cpu")
-        state.wait_for_everyone()
-
-
-def sft_arguments(settings: SftSettings, plan: StepPlan, *, folder: Path, precision: str, cpu: bool) -> Any:
+def sft_arguments(
+    settings: SftSettings, plan: StepPlan, *, folder: Path, precision: str, cpu: bool, share: StepShare
+) -> Any:
     """Return the ``TrainingArguments``, under names that transformers 4.57 and 5 both have."""
     same = ("learning_rate", "lr_scheduler_type", "weight_decay", "optim", "adam_beta1", "adam_beta2", "adam_epsilon",
-            "max_grad_norm", "per_device_train_batch_size", "per_device_eval_batch_size",
-            "gradient_accumulation_steps", "seed")  # fmt: skip
+            "max_grad_norm", "per_device_eval_batch_size", "seed")  # fmt: skip
     arguments = require("transformers", extra="llm").TrainingArguments(
         output_dir=str(folder),
         **{name: getattr(settings, name) for name in same},
+        per_device_train_batch_size=settings.per_device_train_batch_size // share.splits,
+        gradient_accumulation_steps=share.passes_each,
         max_steps=plan.total,
         warmup_steps=plan.warmup,
         bf16=precision == "bf16",
@@ -65,11 +56,11 @@ def sft_arguments(settings: SftSettings, plan: StepPlan, *, folder: Path, precis
         remove_unused_columns=False,
         label_names=["labels"],
         dataloader_pin_memory=not cpu,
-        ddp_find_unused_parameters=False if world_size() > 1 else None,  # looking for them costs a walk in every step
+        ddp_find_unused_parameters=False if share.processes > 1 else None,  # a walk in every step, to find none
         disable_tqdm=True,
         report_to=[],
     )
-    if world_size() == 1 and arguments.n_gpu > 1:
+    if share.processes == 1 and arguments.n_gpu > 1:
         arguments._n_gpu = 1
     return arguments
 
@@ -79,8 +70,8 @@ def sft_trainer(
     arguments: Any,
     settings: SftSettings,
     *,
-    items: PackedRows,
-    batches: LengthGroupedBatches,
+    items: Any,
+    batches: Batches,
     collate: SftCollator,
     evaluation: tuple[PackedRows, list[list[int]]] | None,
     report: Callable[[int, int, str], None],
@@ -91,8 +82,8 @@ def sft_trainer(
         model: on its device.
         arguments: of :func:`sft_arguments`.
         settings: of the run.
-        items: packs or rows to train on.
-        batches: their order.
+        items: packs or rows to train on, by what ``batches`` gives.
+        batches: the order of this process's.
         collate: makes tensors of them.
         evaluation: items and batches of every evaluation, or None.
         report: is told (steps done, all steps, what was measured last).
@@ -102,9 +93,10 @@ def sft_trainer(
         model=model, args=arguments, data_collator=collate, train_dataset=items,
         eval_dataset=evaluation[0] if evaluation else None,
     )  # fmt: skip
+    prepare_sharding(trainer)
     trainer.batches, trainer.eval_order = batches, evaluation[1] if evaluation else []
     trainer.remove_callback(transformers.PrinterCallback)
-    trainer.add_callback(progress_callback(batches, arguments, report, shown=_SHOWN, processes=world_size()))
+    trainer.add_callback(progress_callback(batches, arguments, report, shown=_SHOWN))
     if settings.early_stopping_patience is not None:
         trainer.add_callback(
             transformers.EarlyStoppingCallback(
@@ -123,7 +115,7 @@ def _trainer_class() -> type:
     transformers, torch = require("transformers", extra="llm"), require("torch", extra="llm")
 
     class SftTrainer(transformers.Trainer):
-        batches: LengthGroupedBatches
+        batches: Batches
         eval_order: list[list[int]]
         noise: Any = None
 
@@ -137,7 +129,7 @@ def _trainer_class() -> type:
             self.model.get_input_embeddings().register_forward_hook(noisy)
 
         def get_train_dataloader(self) -> Any:
-            return self.accelerator.prepare(self._loader(self.train_dataset, self.batches))
+            return local_loader(self.accelerator, self._loader(self.train_dataset, self.batches))
 
         def _loader(self, items: PackedRows, batches: Any) -> Any:
             return torch.utils.data.DataLoader(
@@ -155,11 +147,15 @@ def _trainer_class() -> type:
 
         def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
             rank, world = self.args.process_index, self.args.world_size
+            rounds = -(-len(self.eval_order) // world)  # the same for all: a sharded model computes together
+            mine = [self.eval_order[min(rank + n * world, len(self.eval_order) - 1)] for n in range(rounds)]
+            real = len(self.eval_order[rank::world])
             sums = torch.zeros(2, dtype=torch.float64, device=self.args.device)
             self.model.eval()
             with torch.no_grad():
-                for batch in self._loader(self.eval_dataset, self.eval_order[rank::world]):
-                    sums += self._loss_sum(self._prepare_inputs(batch))
+                for number, batch in enumerate(self._loader(self.eval_dataset, mine)):
+                    found = self._loss_sum(self._prepare_inputs(batch))
+                    sums += found if number < real else 0
             sums = self.accelerator.reduce(sums)
             metrics = {f"{metric_key_prefix}_loss": (sums[0] / sums[1]).item()}
             self.log(metrics)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from kaggle_utils._optional import require
-from kaggle_utils.training.fold_batches import LengthGroupedBatches
 from kaggle_utils.training.fold_checkpoints import prune_checkpoints
+from kaggle_utils.training.step_shares import Batches
 
 __all__ = ["progress_callback"]
 
@@ -22,23 +22,21 @@ _logger = logging.getLogger(__name__)
 
 
 def progress_callback(
-    batches: LengthGroupedBatches,
+    batches: Batches,
     arguments: Any,
     report: Callable[[int, int, str], None],
     *,
     shown: Mapping[str, str],
-    processes: int = 1,
 ) -> Any:
     """Return a ``TrainerCallback``.
 
     Args:
-        batches: told the epoch when one begins.
+        batches: of this process; told the epoch when one begins.
         arguments: the ``TrainingArguments``.
         report: is told (steps done, all steps, what was measured last).
         shown: what is told of what the Trainer logs, and under which name.
-        processes: that train together.
     """
-    return _class()(batches, arguments, report, shown, processes)
+    return _class()(batches, arguments, report, shown)
 
 
 @cache
@@ -46,9 +44,9 @@ def _class() -> type:
     """Made on first use, because importing transformers takes seconds."""
 
     class ProgressCallback(require("transformers", extra="llm").TrainerCallback):
-        def __init__(self, batches, arguments, report, shown, processes) -> None:
+        def __init__(self, batches, arguments, report, shown) -> None:
             self._batches, self._report, self._shown, self._last = batches, report, shown, ""
-            self._steps_per_epoch = -(-len(batches) // (arguments.gradient_accumulation_steps * processes))
+            self._steps_per_epoch = -(-len(batches) // arguments.gradient_accumulation_steps)
 
         def on_epoch_begin(self, args, state, control, **kwargs):
             self._batches.set_epoch(state.global_step // self._steps_per_epoch)

@@ -23,19 +23,21 @@ HEAVY = [
     "flask",
     "bm25s",
     "sentence_transformers",
+    "ray",
 ]
 
 # DESIGN's table: a room may import these rooms of ours. Everybody may import `_optional` and the package's version.
 ALLOWED = {
     "_optional": set(),
     "environment": set(),
+    "cluster": set(),
     "chat": {"environment"},
     "data": {"chat"},
     "retrieval": {"chat"},
     "models": {"environment"},
-    "inference": {"models", "data", "chat"},
-    "training": {"models", "data", "chat"},
-    "q20": {"chat", "retrieval"},
+    "inference": {"models", "data", "chat", "cluster"},
+    "training": {"models", "data", "chat", "cluster"},
+    "q20": {"chat", "retrieval", "cluster"},
     "doctor": {"environment", "models"},
 }
 

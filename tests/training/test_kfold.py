@@ -25,7 +25,6 @@ from kfold_case import (  # fmt: skip
     predict_or_die,
     run_and_die,
     run_case,
-    write_case_model,
 )
 
 from kaggle_utils.training.fold_checkpoints import newest_checkpoint
@@ -34,20 +33,14 @@ from kaggle_utils.training.kfold import RunMismatchError
 from kaggle_utils.training.kfold_result import read_kfold
 
 
-@pytest.fixture(scope="module")
-def model(made_once) -> Path:
-    return made_once("kfold-model", write_case_model)
+@pytest.fixture
+def model(kfold_model) -> Path:
+    return kfold_model
 
 
-@pytest.fixture(scope="module")
-def whole(model, made_once):
-    """What the run that nothing interrupted returned; all workers of pytest-xdist share it."""
-
-    def run(folder: Path) -> None:
-        result = run_case(model, folder / "run")
-        (folder / "returned").write_bytes(pickle.dumps(result))
-
-    return pickle.loads((made_once("kfold-whole", run) / "returned").read_bytes())
+@pytest.fixture
+def whole(kfold_whole):
+    return kfold_whole
 
 
 def files(folder: Path) -> set[str]:
@@ -84,12 +77,20 @@ def test_a_run_killed_in_the_middle_of_fold_3_ends_with_the_same_bits(model, who
 
 
 def test_two_devices_equal_one_and_a_worker_that_dies_costs_its_fold_only(model, whole, tmp_path, monkeypatch):
-    """The worker that lives is spawned, as all are; the one that dies is forked, which saves an import of torch."""
-    kinds, get_context = [], multiprocessing.get_context
+    """Workers are forked here, which saves two imports of torch; what spawn would send still goes through pickle."""
+    kinds, forks = [], multiprocessing.get_context("fork")
+
+    class Context:
+        Pipe = staticmethod(forks.Pipe)
+
+        @staticmethod
+        def Process(*, target, args, name):
+            line, *rest = args
+            return forks.Process(target=target, args=(line, *pickle.loads(pickle.dumps(rest))), name=name)
 
     def context(kind):
         kinds.append(kind)
-        return get_context(kind if len(kinds) == 1 else "fork")
+        return Context
 
     monkeypatch.setattr(multiprocessing, "get_context", context)
     settings = case_settings(folds=(0, 1, 2))

@@ -1,34 +1,42 @@
-"""Fill or refine a knowledge table with language models, the cells that matter first.
+"""Ask language models about the cells of a knowledge table, those that matter first.
 
 It promises that every cell is asked once per source (a model with a prompt), that a killed run goes on where it was,
 and that a run cut short by its budget has spent it on the cells that are worth most: probable things, questions on
 which the table is undecided. The model comes in through ``yes_no``; one that shares the beginnings of prompts, such as
-``inference.prefix_yes_no``, computes each thing's description once for all of its questions.
+``inference.prefix_yes_no``, computes each thing's description once for all of its questions; ``compile_on_cluster``
+asks many copies of one at once.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import numpy as np
 from tqdm.auto import tqdm
 
+from kaggle_utils.chat.messages import Conversation
 from kaggle_utils.q20.answerer.answerer import YesNo
 from kaggle_utils.q20.answerer.prompts import PROMPTS, AnswerPrompt
 from kaggle_utils.q20.knowledge.cell_journal import CellJournal
 from kaggle_utils.q20.knowledge.cell_order import Cells, grouped_cells, most_valuable_cells
-from kaggle_utils.q20.knowledge.levels import encode
 from kaggle_utils.q20.knowledge.table import KnowledgeTable
 
-__all__ = ["Calibrate", "CellSource", "CompileReport", "ask_pairs", "compile_cells", "refined_table"]
+__all__ = ["AskBatches", "Calibrate", "CellSource", "CompileReport", "ask_pairs", "compile_cells"]
 
 _BLOCK = 512  # objects whose values are in memory at a time
 
 Calibrate = Callable[[np.ndarray, Sequence[str]], np.ndarray]
 """From P(yes), float [n], and the questions' families to calibrated P(yes): ``Calibration.apply``."""
+
+AskBatches = Callable[[Iterable[list[Conversation]]], Generator[tuple[int, Sequence[float]], None, None]]
+"""From batches, which it reads as it has room for them, to (batch number, P(yes) of each conversation) as they come.
+
+A generator, which is closed when nobody reads on: whoever answers can end then.
+"""
 
 
 @dataclass(frozen=True)
@@ -37,8 +45,8 @@ class CellSource:
 
     model: str
     """A name for the weights; results are stored under it, so another model needs another name."""
-    generator: YesNo = field(repr=False)
-    """Who answers."""
+    generator: YesNo | None = field(default=None, repr=False)
+    """Who answers; None where ``ask`` says who does, or nothing is asked any more."""
     prompt: AnswerPrompt = PROMPTS["named"]
     """How it is asked."""
     weight: float = 1.0
@@ -81,6 +89,7 @@ def compile_cells(
     time_limit: float | None = None,
     chunk: int = 64,
     batch: int = 1024,
+    ask: AskBatches | None = None,
     progress: bool = True,
 ) -> CompileReport:
     """Ask ``source`` about the semantic cells of ``table`` that the journal lacks, the most valuable first.
@@ -93,18 +102,34 @@ def compile_cells(
         time_limit: seconds after which no further batch is begun.
         chunk: questions about one object that stand together.
         batch: cells in one call of ``yes_no`` (whole chunks, so up to ``chunk`` more).
+        ask: who is asked in place of the source's generator, for example ``compile_on_cluster.cluster_yes_no``.
         progress: show a bar.
+
+    Raises:
+        ValueError: the source has no generator and there is no ``ask``, or what came is not one probability a cell.
     """
     started = time.monotonic()
     texts = [table.bank.texts[number] for number in table.stored.tolist()]
     known = _known(table, source, journal, texts)
     before, asked = int(known.sum()), 0
     goal = min(known.size - before, known.size if budget is None else budget)
-    with tqdm(total=goal, desc=source.key, delay=2, disable=not progress, unit="cell") as bar:
-        for cells in grouped_cells(most_valuable_cells(table, known, chunk=chunk), goal=goal, batch=batch):
+    if goal <= 0:  # nobody is started for nothing
+        return CompileReport(0, before, known.size - before, time.monotonic() - started)
+    sent: dict[int, list[Cells]] = {}
+
+    def batches() -> Iterator[list[Conversation]]:
+        order = most_valuable_cells(table, known, chunk=chunk)
+        for number, cells in enumerate(grouped_cells(order, goal=goal, batch=batch)):
             if time_limit is not None and time.monotonic() - started >= time_limit:
-                break
-            journal.put(source.key, _asked(table, source, texts, cells))
+                return
+            sent[number] = cells
+            yield _conversations(table, source, texts, cells)
+
+    bar = tqdm(total=goal, desc=source.key, delay=2, disable=not progress, unit="cell")
+    with bar, closing((ask or _asker(source))(batches())) as answers:
+        for number, said in answers:
+            cells = sent.pop(number)
+            journal.put(source.key, _rows(table, texts, cells, said))
             count = sum(len(places) for _, places in cells)
             asked += count
             bar.update(count)
@@ -112,11 +137,16 @@ def compile_cells(
 
 
 def ask_pairs(
-    source: CellSource, journal: CellJournal, pairs: Sequence[tuple[str, str, str]], *, batch: int = 1024
+    source: CellSource,
+    journal: CellJournal,
+    pairs: Sequence[tuple[str, str, str]],
+    *,
+    batch: int = 1024,
+    ask: AskBatches | None = None,
 ) -> np.ndarray:
     """Return P(yes) of (word, category, question) triples as ``source`` sees them, float32 [n]; for calibration.
 
-    What the journal knows is not asked again.
+    What the journal knows is not asked again; ``ask`` as in ``compile_cells``.
     """
     wanted: dict[str, dict[str, list[int]]] = {}
     for index, (word, _, question) in enumerate(pairs):
@@ -126,45 +156,13 @@ def ask_pairs(
         for indices, value in zip(places.values(), journal.read(source.key, [word], list(places))[0], strict=True):
             out[indices] = value
     missing = np.flatnonzero(np.isnan(out)).tolist()
-    for start in range(0, len(missing), batch):
-        part = missing[start : start + batch]
-        said = source.generator.yes_no([source.prompt.conversation(*pairs[index]) for index in part])
-        out[part] = said
-        journal.put(source.key, [(pairs[i][0], [pairs[i][2]], out[i : i + 1]) for i in part])
+    parts = [missing[start : start + batch] for start in range(0, len(missing), batch)]
+    batches = ([source.prompt.conversation(*pairs[index]) for index in part] for part in parts)
+    with closing((ask or _asker(source))(batches)) as answers:
+        for number, said in answers:
+            out[parts[number]] = said
+            journal.put(source.key, [(pairs[i][0], [pairs[i][2]], out[i : i + 1]) for i in parts[number]])
     return out
-
-
-def refined_table(
-    table: KnowledgeTable, sources: Sequence[CellSource], journal: CellJournal, *, table_weight: float = 1.0
-) -> KnowledgeTable:
-    """Return ``table`` with what the sources said added to it.
-
-    The log-odds of a cell become ``table_weight`` times the table's plus the weighted mean of the sources that were
-    asked about it; cells that nobody was asked about stay as they are. Objects are read in blocks, so memory beyond the
-    codes is small.
-
-    Raises:
-        ValueError: no sources, two of one name, or weights that are not positive.
-    """
-    keys = [source.key for source in sources]
-    if not sources or len(set(keys)) < len(keys) or not all(source.weight > 0 for source in sources):
-        raise ValueError(f"expected sources of different names with weights above 0, got {keys or 'none'}")
-    texts = [table.bank.texts[number] for number in table.stored.tolist()]
-    families = [table.bank.families[number] for number in table.stored.tolist()]
-    codes = np.array(table.by_object, copy=True)
-    for start in range(0, len(codes), _BLOCK):
-        rows = np.arange(start, min(start + _BLOCK, len(codes)))
-        words = [table.objects.words[row] for row in rows.tolist()]
-        total, weight = np.zeros((len(rows), len(texts))), np.zeros((len(rows), len(texts)))
-        for source in sources:
-            p = journal.read(source.key, words, texts)
-            there = ~np.isnan(p)
-            total[there] += source.weight * _log_odds(_calibrated(source, p, there, families))
-            weight[there] += source.weight
-        said = weight > 0
-        mean = total[said] / weight[said] + table_weight * _log_odds(table.rows(rows)[:, table.stored][said])
-        _write(codes, rows, said, 1 / (1 + np.exp(-mean)), table, families)
-    return KnowledgeTable(table.objects, table.bank, codes, levels=table.levels, family_levels=table.family_levels)
 
 
 def _known(table: KnowledgeTable, source: CellSource, journal: CellJournal, texts: Sequence[str]) -> np.ndarray:
@@ -177,45 +175,37 @@ def _known(table: KnowledgeTable, source: CellSource, journal: CellJournal, text
     return known
 
 
-def _asked(
+def _asker(source: CellSource) -> AskBatches:
+    """Ask the source's own generator, a batch at a time."""
+
+    def ask(batches: Iterable[list[Conversation]]) -> Generator[tuple[int, Sequence[float]], None, None]:
+        for number, batch in enumerate(batches):
+            if source.generator is None:
+                raise ValueError(f"{source.key} has no generator to ask; give it one, or say with ask= who is asked")
+            yield number, source.generator.yes_no(batch)
+
+    return ask
+
+
+def _conversations(
     table: KnowledgeTable, source: CellSource, texts: Sequence[str], cells: Sequence[Cells]
-) -> list[tuple[str, list[str], np.ndarray]]:
-    """Ask about the cells of a batch in one call."""
-    conversations = [
+) -> list[Conversation]:
+    return [
         source.prompt.conversation(table.objects.words[index], table.objects.categories[index], texts[place])
         for index, places in cells
         for place in places.tolist()
     ]
-    said = np.asarray(source.generator.yes_no(conversations), dtype=np.float32)
+
+
+def _rows(
+    table: KnowledgeTable, texts: Sequence[str], cells: Sequence[Cells], said: Sequence[float]
+) -> list[tuple[str, list[str], np.ndarray]]:
+    """What was said about the cells of a batch, as the journal takes it."""
     ends = np.cumsum([len(places) for _, places in cells])
+    values = np.asarray(said, dtype=np.float32)
+    if values.shape != (ends[-1],):
+        raise ValueError(f"{values.shape} values came for a batch of {ends[-1]} cells; expected one for each")
     return [
         (table.objects.words[index], [texts[place] for place in places.tolist()], part)
-        for (index, places), part in zip(cells, np.split(said, ends[:-1]), strict=True)
+        for (index, places), part in zip(cells, np.split(values, ends[:-1]), strict=True)
     ]
-
-
-def _calibrated(source: CellSource, p: np.ndarray, there: np.ndarray, families: Sequence[str]) -> np.ndarray:
-    values = p[there].astype(np.float64)
-    if source.calibrate is None:
-        return values
-    return np.asarray(source.calibrate(values, [families[place] for place in np.nonzero(there)[1].tolist()]))
-
-
-def _write(
-    codes: np.ndarray, rows: np.ndarray, said: np.ndarray, theta: np.ndarray, table: KnowledgeTable,
-    families: Sequence[str],
-) -> None:  # fmt: skip
-    """Write probabilities into codes, each on the scale of its question's family."""
-    which, places = np.nonzero(said)
-    names = np.array(families, dtype=object)[places]
-    done = np.zeros(len(places), dtype=bool)
-    for name, levels in table.family_levels.items():
-        own = names == name
-        codes[rows[which[own]], places[own]] = encode(theta[own], levels)
-        done |= own
-    codes[rows[which[~done]], places[~done]] = encode(theta[~done], table.levels)
-
-
-def _log_odds(probabilities: np.ndarray) -> np.ndarray:
-    clipped = np.clip(np.asarray(probabilities, dtype=np.float64), 1e-4, 1 - 1e-4)
-    return np.log(clipped / (1 - clipped))

@@ -29,7 +29,7 @@ from kaggle_utils.q20.tournament.ratings import GameResult, RatingSettings, Stan
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["Match", "Tournament", "duels", "play_matches", "random_matches"]
+__all__ = ["Match", "Tournament", "duels", "play_matches", "play_side_by_side", "random_matches"]
 
 _BAR = "{l_bar}{bar}| {n:.0f}/{total} [{elapsed}<{remaining}]"  # fractions of games are counted, and not shown
 
@@ -159,24 +159,37 @@ def play_matches(
 
     if chunk < 1:
         raise ValueError(f"chunk is {chunk}, expected 1 or more games side by side")
-    wrong = sorted({seat for match in matches for seat in match.seats if not 0 <= seat < len(players)})
-    if wrong:
-        raise ValueError(f"matches name the players {wrong}; there are {len(players)}, numbered from 0")
+    _check_seats(players, matches)
     records: list[GameRecord] = []
     with tqdm(total=len(matches), desc="games", bar_format=_BAR, disable=not progress) as bar:
         for start in range(0, len(matches), chunk):
-            for player in players:
-                getattr(player, "begin", lambda: None)()
             part = matches[start : start + chunk]
-            records += _play_chunk(players, part, start, bar.update)
+            records += play_side_by_side(players, part, first=start, played=bar.update)
         bar.update(len(matches) - bar.n)  # what is left of the rounding
     return Tournament(tuple(player.name for player in players), tuple(matches), tuple(records))
 
 
-def _play_chunk(
-    players: Sequence[Player], matches: Sequence[Match], first: int, played: Callable[[float], object]
+def play_side_by_side(
+    players: Sequence[Player],
+    matches: Sequence[Match],
+    *,
+    first: int = 0,
+    played: Callable[[float], object] = lambda games: None,
 ) -> list[GameRecord]:
-    """Play some games together; ``played`` hears after every turn how much more of them is over, in games."""
+    """Play some games together and return their records, in order.
+
+    Args:
+        players: who plays; what they know of games before is forgotten.
+        matches: the games; each turn asks every player once for all of them.
+        first: number of the first game in its tournament: players' chance depends on a game's number.
+        played: hears after every turn how much more of the games is over, in games.
+
+    Raises:
+        ValueError: a match names a player that is not there.
+    """
+    _check_seats(players, matches)
+    for player in players:
+        getattr(player, "begin", lambda: None)()
     games = [Game(match.keyword.word, match.keyword.category, match.keyword.alts) for match in matches]
     errors = [""] * len(games)
     running, told = list(range(len(games))), 0.0
@@ -192,6 +205,12 @@ def _play_chunk(
         played(over - told)
         told = over
     return [_record(players, match, game, error) for match, game, error in zip(matches, games, errors, strict=True)]
+
+
+def _check_seats(players: Sequence[Player], matches: Sequence[Match]) -> None:
+    wrong = sorted({seat for match in matches for seat in match.seats if not 0 <= seat < len(players)})
+    if wrong:
+        raise ValueError(f"matches name the players {wrong}; there are {len(players)}, numbered from 0")
 
 
 def _actions(

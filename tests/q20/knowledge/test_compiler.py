@@ -16,8 +16,9 @@ from kaggle_utils.q20.answerer.prompts import PROMPTS
 from kaggle_utils.q20.knowledge.calibration import fit_calibration
 from kaggle_utils.q20.knowledge.cell_journal import CellJournal
 from kaggle_utils.q20.knowledge.cell_order import grouped_cells, most_valuable_cells
-from kaggle_utils.q20.knowledge.compiler import CellSource, ask_pairs, compile_cells, refined_table
+from kaggle_utils.q20.knowledge.compiler import CellSource, ask_pairs, compile_cells
 from kaggle_utils.q20.knowledge.levels import encode
+from kaggle_utils.q20.knowledge.refining import refined_table
 from kaggle_utils.q20.knowledge.table import KnowledgeTable
 
 

@@ -11,7 +11,7 @@ import pytest
 from tables import synthetic_table
 
 from kaggle_utils.q20.knowledge.cell_journal import CellJournal
-from kaggle_utils.q20.knowledge.compiler import refined_table
+from kaggle_utils.q20.knowledge.refining import refined_table
 from kaggle_utils.q20.knowledge.table_file import load_table, save_table
 
 SCRIPTS = Path(__file__).parents[3] / "scripts"
