@@ -18,6 +18,7 @@ __all__ = ["ClusterTaskError", "Recount", "check_task", "run_tasks", "task_slots
 
 _logger = logging.getLogger(__name__)
 _SHOWN = 5
+_CANCELS = 10
 
 
 class ClusterTaskError(RuntimeError):
@@ -162,8 +163,7 @@ def _results(
                         yield number, result
                     bar.update()
         finally:
-            for reference in pending:
-                ray.cancel(reference, force=True)
+            _cancel(ray, list(pending))
     if failures:
         raise ClusterTaskError(failures, done=done) from next(iter(failures.values()))
 
@@ -172,6 +172,16 @@ def _finished(ray: ModuleType, pending: Mapping[Any, int]) -> list[Any]:
     """Wait for one, or for a while; return all that are done, since asking for each would cost the square of them."""
     ready, _ = ray.wait(list(pending), num_returns=1, timeout=Recount.SECONDS)
     return ray.wait(list(pending), num_returns=len(pending), timeout=0)[0] if ready else []
+
+
+def _cancel(ray: ModuleType, references: list[Any]) -> None:
+    """End tasks that are waiting or running; one that is just being handed to its worker may miss the first call."""
+    for _ in range(_CANCELS if references else 0):
+        for reference in references:
+            ray.cancel(reference, force=True)
+        references = ray.wait(references, num_returns=len(references), timeout=1.0)[1]
+        if not references:
+            return
 
 
 def _up_to(items: Iterator[Any], count: int) -> Iterator[Any]:
