@@ -62,7 +62,8 @@ def pack_deberta(model: torch.nn.Module, *, compile: bool | str = "auto") -> tor
         else:
             encoder.forward = types.MethodType(_encoder_forward(type(encoder).forward, _Layers(compile)), encoder)
             if not getattr(model, "takes_lengths", False):  # so that packing again is no harm
-                model.register_forward_pre_hook(_hand_lengths, with_kwargs=True)
+                hand = functools.partial(_hand_lengths, encoders)  # looking for them costs milliseconds a step
+                model.register_forward_pre_hook(hand, with_kwargs=True)
                 model.takes_lengths = True
     return model
 
@@ -111,10 +112,12 @@ def _encoder_forward(padded: Any, layers: _Layers) -> Any:
     return forward
 
 
-def _hand_lengths(model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _hand_lengths(
+    encoders: Sequence[torch.nn.Module], _: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
     """A hook before the forward of the whole model, which does not know ``lengths``."""
     if (lengths := kwargs.pop("lengths", None)) is not None:
-        for encoder in _encoders(model):
+        for encoder in encoders:
             setattr(encoder, _LENGTHS, lengths)
     return args, kwargs
 

@@ -77,6 +77,18 @@ def test_lengths_that_come_with_the_batch_are_used_once_and_checked():
                 packed(**rows, lengths=wrong)
 
 
+def test_a_copy_of_a_packed_model_is_one_of_its_own():
+    packed = pack_deberta(tiny()).eval()
+    copied, rows, lengths = copy.deepcopy(packed), batch(), [90, 7, 64, 1, 33]
+    with torch.no_grad():
+        for parameter in copied.parameters():
+            parameter.mul_(1.5)
+        wanted = packed(**rows).logits, copied(**rows).logits
+        assert not torch.allclose(*wanted)
+        assert torch.equal(copied(**rows, lengths=lengths).logits, wanted[1])
+        assert torch.equal(packed(**rows).logits, wanted[0]), "the copy's lengths are not left in the original"
+
+
 def test_padding_changes_nothing():
     packed = pack_deberta(tiny()).eval()
     rows = batch()
