@@ -44,6 +44,9 @@ def _score(args: argparse.Namespace) -> int:
 
     require("pyarrow", extra="cluster")
     cluster = None if args.cluster == "none" else args.cluster
+    if cluster is not None:
+        require("ray", extra="cluster")
+    _check(args)
     options: dict[str, Any] = {name: getattr(args, name) for name in ("block_rows", "num_cpus", "num_gpus", "workers")}
     options |= {"deadline": args.deadline, "keep": args.keep, "progress": not args.quiet}
     options |= {"cluster": cluster, "actors": _actors(args.actors)}
@@ -61,14 +64,23 @@ def _score(args: argparse.Namespace) -> int:
     return 0 if result.finished else 1
 
 
+def _check(args: argparse.Namespace) -> None:
+    """Say at once which files are not there; what lies at an address is found out later."""
+    problems = []
+    if not (Path(args.model) / "config.json").is_file():
+        problems.append(f"--model {args.model}: there is no config.json; expected the folder of a classifier")
+    if "://" not in args.input and not Path(args.input).exists():
+        problems.append(f"INPUT {args.input}: there is no such file or folder")
+    if problems:
+        raise FileNotFoundError("\n".join(problems))
+
+
 def _judge(args: argparse.Namespace, rooms: Any) -> Any:
     from kaggle_utils._optional import require
     from kaggle_utils.data.tokenization import PairTokenizer
     from kaggle_utils.inference.judges import folder_judge
 
     config = Path(args.model) / "config.json"
-    if not config.is_file():
-        raise FileNotFoundError(f"--model {args.model}: there is no config.json; expected the folder of a classifier")
     labels = args.labels or len(json.loads(config.read_text(encoding="utf-8")).get("id2label") or ()) or 2
     transformers = require("transformers", extra="llm")
     tokenizer = transformers.AutoTokenizer.from_pretrained(args.tokenizer or args.model)

@@ -76,8 +76,9 @@ def test_bad_input_is_one_message_and_status_2(tiny_judge, pairs_csv, tmp_path, 
         assert "Traceback" not in said
         return said
 
-    assert "no parquet file at" in refused(tmp_path / "nowhere")
-    assert "there is no config.json" in refused(pairs_csv, model=tmp_path)
+    both = refused(tmp_path / "nowhere", model=tmp_path)
+    assert "there is no config.json" in both and "nowhere: there is no such file or folder" in both
+    assert "no parquet file at" in refused("file://" + str(tmp_path / "nowhere"))
     assert "no prompt style 'gema'" in refused(pairs_csv, "--style", "gema").replace("unknown", "no")
     assert "--actors many: expected a number" in refused(pairs_csv, "--actors", "many")
     assert "--column prompt: expected NAME=OTHER" in refused(pairs_csv, "--column", "prompt")
