@@ -7,8 +7,8 @@ not know what a fold does.
 
 from __future__ import annotations
 
+import hashlib
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,12 +20,9 @@ from kaggle_utils.training.fold_run import run_fold
 from kaggle_utils.training.fold_workers import FoldError, log_to
 from kaggle_utils.training.kfold_inputs import TrainingPlace
 from kaggle_utils.training.kfold_settings import KFoldSettings
-from kaggle_utils.training.run_identity import array_digest
-from kaggle_utils.training.team import Team, training_device, world_size
+from kaggle_utils.training.team import Team, seen_in_time, training_device, world_size
 
 __all__ = ["on_cluster", "run_folds_on_cluster"]
-
-_LAG = 60  # seconds that a shared disk may take to show a file of another machine
 
 
 @contextmanager
@@ -90,10 +87,8 @@ def run_folds_on_cluster(
 
 def _task(fold: int, *, job: FoldJob, mark: str, device: str) -> str:
     host = os.uname().nodename
-    until = time.monotonic() + _LAG
-    while (found := _mark(job.folder)) != mark and time.monotonic() < until:
-        time.sleep(0.5)
-    if found != mark:
+    if not seen_in_time(lambda: _mark(job.folder) == mark):
+        found = _mark(job.folder)
         raise FileNotFoundError(
             f"{host} sees {'another' if found else 'no'} run.json in {job.folder}; folds on a cluster need a folder "
             "that all machines share (NFS or another network disk), under the same path"
@@ -112,4 +107,4 @@ def _precision(_: Any) -> str:
 def _mark(folder: Path) -> str:
     """Names the run whose folder this is; empty where there is none."""
     file = folder / "run.json"
-    return array_digest(list(file.read_bytes())) if file.is_file() else ""
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""

@@ -19,7 +19,7 @@ import numpy as np
 
 from kaggle_utils._optional import require
 
-__all__ = ["Team", "TeamError", "join_team", "prepare_sharding", "training_device", "world_size"]
+__all__ = ["Team", "TeamError", "join_team", "prepare_sharding", "seen_in_time", "training_device", "world_size"]
 
 _PATIENCE = timedelta(hours=2)  # shares of prediction differ in time; a process that died is the launcher's to notice
 _LAG = 60  # seconds that a shared disk may take to show a file of another host
@@ -116,15 +116,20 @@ class Team:
         Raises:
             TeamError: in every process, with the hosts that do not see it.
         """
-        until = time.monotonic() + _LAG
-        while not (seen := file.is_file()) and time.monotonic() < until:
-            time.sleep(0.5)
-        hosts = self.gather([os.uname().nodename, seen])
+        hosts = self.gather([os.uname().nodename, seen_in_time(file.is_file)])
         if blind := sorted({host for host, there in hosts if not there}):
             raise TeamError(
                 f"{file} is not to be seen on {', '.join(blind)}: several hosts need a folder that all of them share "
                 "(NFS or another network disk), under the same path"
             )
+
+
+def seen_in_time(look: Callable[[], bool]) -> bool:
+    """Whether ``look`` finds what another host wrote, as soon as a shared disk may be expected to show it."""
+    until = time.monotonic() + _LAG
+    while not (seen := look()) and time.monotonic() < until:
+        time.sleep(0.5)
+    return seen
 
 
 def world_size() -> int:

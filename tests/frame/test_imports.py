@@ -28,6 +28,7 @@ HEAVY = [
 
 # DESIGN's table: a room may import these rooms of ours. Everybody may import `_optional` and the package's version.
 ALLOWED = {
+    "_commands": set(),
     "_optional": set(),
     "environment": set(),
     "cluster": set(),

@@ -16,7 +16,7 @@ pytest.importorskip("transformers")
 from kfold_case import case_settings, prepare_or_hang, run_case
 
 from kaggle_utils.cluster import ClusterTaskError
-from kaggle_utils.training import fold_cluster
+from kaggle_utils.training import fold_cluster, team
 from kaggle_utils.training.fold_workers import FoldError
 
 FOLDS = (0, 3)
@@ -77,7 +77,7 @@ def test_a_machine_that_does_not_see_the_folder_says_so(kfold_model, tmp_path, m
 
     monkeypatch.setattr(fold_cluster, "run_tasks", elsewhere)
     monkeypatch.setattr(fold_cluster, "connected", lambda cluster: contextlib.nullcontext())
-    monkeypatch.setattr(fold_cluster, "_LAG", 0)
+    monkeypatch.setattr(team, "_LAG", 0)
     settings = case_settings(folds=(3,))
     with pytest.raises(FoldError, match=r"(?s)fold 3: .* sees no run.json in .*/run; folds on a cluster need a folder"):
         run_case(kfold_model, tmp_path / "run", cluster="auto", devices=["cpu"], settings=settings)

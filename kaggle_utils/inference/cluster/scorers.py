@@ -50,8 +50,9 @@ def about_scorer(spec: ScorerSpec) -> dict[str, Any]:
 def scorer_problems(specs: Sequence[ScorerSpec], workers: str) -> list[str]:
     """Return what is wrong with scorers, before anything is started."""
     nameless = [spec.name for spec in specs if not spec.fingerprint]
-    found = [f"scorers {nameless} have no fingerprint, so their results cannot be stored (run_fingerprint)"]
-    found = found if nameless else []
+    found = []
+    if nameless:
+        found.append(f"scorers {nameless} have no fingerprint, so their results cannot be stored (run_fingerprint)")
     if workers == "processes":
         try:
             check_sendable(specs)
