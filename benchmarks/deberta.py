@@ -2,8 +2,8 @@
 
 Random weights at the real shape, row lengths as in LMSYS, cut at 512 tokens. Both sides train with transformers'
 Trainer. The notebook pads every row to 512, trains in float16 with eager attention and predicts in float32 with the
-Trainer's batch of 8; ours groups rows by length and runs them packed, in bfloat16 over float32 weights, with fused
-attention in compiled layers, and predicts through the engine in bfloat16.
+Trainer's batch of 8; ours is the Trainer of ``run_kfold``: rows grouped by length and packed, bfloat16 over float32
+weights, fused attention in compiled layers. It predicts through the engine in bfloat16.
 
     python benchmarks/deberta.py            # one H100; about 3 minutes
     python benchmarks/deberta.py --quick    # fewer rows; a tiny model on a CPU
@@ -18,6 +18,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,9 @@ from kaggle_utils.inference.engine import score_rows
 from kaggle_utils.inference.specs import ScorerSpec
 from kaggle_utils.models.packed import PackedClassifier
 from kaggle_utils.models.packed_deberta import pack_deberta
+from kaggle_utils.training.fold_batches import EncodedRows, LengthGroupedBatches
+from kaggle_utils.training.fold_trainer import fold_trainer, training_arguments
+from kaggle_utils.training.kfold_settings import KFoldSettings
 
 LONGEST = 512
 BATCH = 32
@@ -56,31 +60,19 @@ def linear_parameters(model: torch.nn.Module) -> int:
 
 
 class Rows(torch.utils.data.Dataset):
-    """What the Trainer takes; ``padded`` to 512 at once, as the notebook's tokenisation does."""
+    """What the Trainer takes, padded to the longest at once, as the notebook's tokenisation does."""
 
-    def __init__(self, rows: Sequence[np.ndarray], longest: int, *, padded: bool) -> None:
-        self._rows, self._longest, self._padded = rows, longest, padded
+    def __init__(self, rows: Sequence[np.ndarray], longest: int) -> None:
+        self._rows, self._longest = rows, longest
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         row = self._rows[index]
-        if self._padded:
-            filler = self._longest - len(row)
-            mask = np.pad(np.ones(len(row), np.int64), (0, filler))
-            return {"input_ids": np.pad(row, (0, filler)), "attention_mask": mask, "labels": index % 3}
-        return {"input_ids": row, "labels": index % 3}
-
-
-def pad_batch(items: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
-    """Right-padded to the longest of the batch."""
-    ids = [torch.from_numpy(item["input_ids"]) for item in items]
-    lengths = torch.tensor([len(row) for row in ids])
-    mask = (torch.arange(lengths.max())[None] < lengths[:, None]).long()
-    padded = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True)
-    labels = torch.tensor([item["labels"] for item in items])
-    return {"input_ids": padded, "attention_mask": mask, "labels": labels, "lengths": lengths.tolist()}
+        filler = self._longest - len(row)
+        mask = np.pad(np.ones(len(row), np.int64), (0, filler))
+        return {"input_ids": np.pad(row, (0, filler)), "attention_mask": mask, "labels": index % 3}
 
 
 class EpochTimer(transformers.TrainerCallback):
@@ -134,24 +126,48 @@ class Bench:
     def train(self, ours: bool, *, batches: int = 1) -> float:
         """Seconds of one epoch, the median after the first, in which the compiler meets its shapes."""
         fresh_memory()
-        model = copy.deepcopy(self.model)
-        half = {} if self.tiny else {"bf16": True} if ours else {"fp16": True}
-        # What kfold sets too: groups by length, and no look at the loss in each step, which waits for the device.
-        grouped = {"train_sampling_strategy": "group_by_length", "logging_nan_inf_filter": False} if ours else {}
         timer = EpochTimer()
         with tempfile.TemporaryDirectory() as folder:
-            arguments = transformers.TrainingArguments(
-                folder, num_train_epochs=2 if self.tiny else 4, per_device_train_batch_size=batches * self.batch,
-                learning_rate=1e-5, weight_decay=0.01, warmup_steps=2, save_strategy="no", report_to="none",
-                logging_strategy="no", use_cpu=self.tiny, disable_tqdm=True, seed=0, **half, **grouped,
-            )  # fmt: skip
-            data = Rows(self.rows, self.longest, padded=not ours)
-            trainer = transformers.Trainer(
-                pack_deberta(model) if ours else model, arguments, train_dataset=data, callbacks=[timer],
-                data_collator=pad_batch if ours else transformers.default_data_collator,
-            )  # fmt: skip
+            trainer = self._ours(Path(folder), batches) if ours else self._theirs(folder)
+            trainer.add_callback(timer)
             trainer.train()
         return float(np.median(timer.seconds[1:]))
+
+    @property
+    def _epochs(self) -> int:
+        return 2 if self.tiny else 4
+
+    def _theirs(self, folder: str) -> transformers.Trainer:
+        """The notebook's Trainer."""
+        arguments = transformers.TrainingArguments(
+            folder, num_train_epochs=self._epochs, per_device_train_batch_size=self.batch, learning_rate=1e-5,
+            weight_decay=0.01, warmup_steps=2, save_strategy="no", report_to="none", logging_strategy="no",
+            use_cpu=self.tiny, disable_tqdm=True, seed=0, fp16=not self.tiny,
+        )  # fmt: skip
+        return transformers.Trainer(
+            copy.deepcopy(self.model), arguments, train_dataset=Rows(self.rows, self.longest),
+            data_collator=transformers.default_data_collator,
+        )  # fmt: skip
+
+    def _ours(self, folder: Path, batches: int) -> transformers.Trainer:
+        """What ``run_kfold`` trains a fold with."""
+        settings = KFoldSettings(
+            num_train_epochs=self._epochs, per_device_train_batch_size=batches * self.batch, learning_rate=1e-5,
+            weight_decay=0.01, warmup_steps=2, eval_strategy="no", save_strategy="no", load_best_model_at_end=False,
+            logging_steps=1_000_000,
+        )  # fmt: skip
+        grouped = LengthGroupedBatches(
+            [np.array(list(map(len, self.rows)))], batch_size=settings.per_device_train_batch_size, seed=0
+        )
+        arguments = training_arguments(
+            settings, settings.steps(len(grouped)), folder=folder, seed=0, precision="no" if self.tiny else "bf16",
+            cpu=self.tiny,
+        )  # fmt: skip
+        return fold_trainer(
+            pack_deberta(copy.deepcopy(self.model)), arguments, settings, batches=grouped,
+            train_rows=EncodedRows([self.rows], [np.arange(len(self.rows)) % 3]), eval_rows=None,
+            report=lambda *_: None,
+        )  # fmt: skip
 
     def predict_theirs(self) -> tuple[float, np.ndarray]:
         """The notebook's ``Trainer(model).predict``: float32, batches of 8, everything padded."""
@@ -159,7 +175,7 @@ class Bench:
         with tempfile.TemporaryDirectory() as folder:
             arguments = transformers.TrainingArguments(folder, report_to="none", use_cpu=self.tiny, disable_tqdm=True)
             trainer = transformers.Trainer(self.model, arguments)
-            data = Rows(self.rows, self.longest, padded=True)
+            data = Rows(self.rows, self.longest)
             trainer.predict(torch.utils.data.Subset(data, range(8)))
             return self._timed(lambda: trainer.predict(data).predictions, times=1)
 

@@ -53,10 +53,10 @@ def distance_index(window: int, *, buckets: int, farthest: int, device: torch.de
 def choose_disentangled_attention(dtype: torch.dtype, device: torch.device, *, heads: int, size: int) -> Any:
     """The fused operator where its kernels pass a probe, else :func:`reference_attention`.
 
-    Both are called as ``attend(projected, key_table, query_table, starts, seed, window, scale, dropout)``:
+    Both are called as ``attend(projected, tables, starts, seed, window, scale, dropout)``:
 
         projected: queries, keys and values, [T, 3, H, D] of ``dtype`` on ``device``.
-        key_table, query_table: projected relative embeddings by distance, [2 window, H, D].
+        tables: relative embeddings by distance, projected as queries and as keys, [2 window, 2, H, D].
         starts: where rows begin, and the end of the last, int32 [rows + 1].
         seed: int64 [1] on the device, what is dropped depends on it (fused only).
         window: :func:`window_of` the longest row.
@@ -78,8 +78,8 @@ def _fused_attention() -> Any:
 
 
 def reference_attention(
-    projected: torch.Tensor, key_table: torch.Tensor, query_table: torch.Tensor, starts: torch.Tensor,
-    seed: torch.Tensor | None, window: int, scale: float, dropout: float,
+    projected: torch.Tensor, tables: torch.Tensor, starts: torch.Tensor, seed: torch.Tensor | None, window: int,
+    scale: float, dropout: float,
 ) -> torch.Tensor:  # fmt: skip
     """Attention in torch's operations, row by row: on a CPU, in float32, and where the kernels do not work.
 
@@ -88,13 +88,13 @@ def reference_attention(
     torch = require("torch", extra="llm")
     bounds = starts.tolist()
     rows = [
-        _row(*projected[a:b].permute(1, 2, 0, 3), key_table, query_table, window, scale, dropout)
+        _row(*projected[a:b].permute(1, 2, 0, 3), *tables.unbind(1), window, scale, dropout)
         for a, b in itertools.pairwise(bounds) if b > a
     ]  # fmt: skip
     return torch.cat(rows).to(projected.dtype) if rows else torch.zeros_like(projected[:, 0])
 
 
-def _row(query, key, value, key_table, query_table, window: int, scale: float, dropout: float) -> torch.Tensor:
+def _row(query, key, value, query_table, key_table, window: int, scale: float, dropout: float) -> torch.Tensor:
     """One row: [H, L, D] each -> [L, H, D]."""
     functional = require("torch", extra="llm").nn.functional
     length = query.shape[1]

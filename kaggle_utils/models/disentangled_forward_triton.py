@@ -1,8 +1,9 @@
 """Triton kernels of disentangled attention, forward: the position terms, then attention with them as a bias.
 
-Rows lie one after another; row r has the tokens ``starts[r]`` to ``starts[r + 1]``. The tables hold the projected
-position of every distance d = query - key at index d + longest, so that a tile of 64 queries and 64 keys needs 128
-neighbouring lines of them: two blocks of 64. A product with those is indexed by distance; what each (query, key) needs
+Rows lie one after another; row r has the tokens ``starts[r]`` to ``starts[r + 1]``, each with its query, key and value
+in one line. The tables hold the projected position of every distance d = query - key at index d + longest, for queries
+and for keys in one line, so that a tile of 64 queries and 64 keys needs 128 neighbouring lines of them: two blocks of
+64. A product with those is indexed by distance; what each (query, key) needs
 lies in it along diagonals. Of two neighbouring blocks every distance modulo 64 is used once, so the two are first
 merged and then turned by one gather within 64 numbers. Two heads are turned together, as the halves of an int32.
 """
@@ -64,10 +65,13 @@ def place_hash(seed, place):
 
 @triton.jit(do_not_specialize=["total"])
 def position_bias(
-    queries, keys, table_keys, table_queries, biases, starts, stride, total, longest,
+    projected, tables, biases, starts, total, longest,
     HEADS: tl.constexpr, SIZE: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803 (Triton)
 ):  # fmt: skip
-    """content-to-position plus position-to-content scores, [HEADS, total, longest] by query and key."""
+    """content-to-position plus position-to-content scores, [HEADS, total, longest] by query and key.
+
+    Of keys past a row's end, up to the next multiple of BLOCK, there stands something finite.
+    """
     block, head, row = tl.program_id(0), tl.program_id(1) * 2, tl.program_id(2)
     start = tl.load(starts + row)
     length = tl.load(starts + row + 1) - start
@@ -77,11 +81,13 @@ def position_bias(
     query = block * BLOCK + i
     column = head * SIZE + tl.arange(0, SIZE)[None, :]
     inside = query[:, None] < length
-    at = (start + query)[:, None] * stride + column
-    q0 = tl.load(queries + at, mask=inside, other=0.0)
-    q1 = tl.load(queries + at + SIZE, mask=inside, other=0.0)
     width: tl.constexpr = HEADS * SIZE
-    above = (block * BLOCK + longest + i)[:, None] * width + column
+    stride: tl.constexpr = 3 * width
+    at = (start + query)[:, None] * stride + column
+    q0 = tl.load(projected + at, mask=inside, other=0.0)
+    q1 = tl.load(projected + at + SIZE, mask=inside, other=0.0)
+    keys, table_queries, table_keys = projected + width, tables, tables + width
+    above = (block * BLOCK + longest + i)[:, None] * (2 * width) + column
     above0 = tl.dot(q0, tl.trans(tl.load(table_keys + above)))
     above1 = tl.dot(q1, tl.trans(tl.load(table_keys + above + SIZE)))
     index = (i[:, None] - i[None, :]) & (BLOCK - 1)
@@ -94,8 +100,8 @@ def position_bias(
         at = (start + key)[:, None] * stride + column
         k0 = tl.trans(tl.load(keys + at, mask=there, other=0.0))
         k1 = tl.trans(tl.load(keys + at + SIZE, mask=there, other=0.0))
-        above = ((block - n) * BLOCK + longest + i)[:, None] * width + column
-        below = above - BLOCK * width
+        above = ((block - n) * BLOCK + longest + i)[:, None] * (2 * width) + column
+        below = above - BLOCK * 2 * width
         below0 = tl.dot(q0, tl.trans(tl.load(table_keys + below)))
         below1 = tl.dot(q1, tl.trans(tl.load(table_keys + below + SIZE)))
         merged = _pair(tl.where(not_after, above0, below0), tl.where(not_after, above1, below1))
@@ -113,7 +119,7 @@ def position_bias(
 
 @triton.jit(do_not_specialize=["total"])
 def attend(
-    queries, keys, values, biases, outputs, sums, starts, seeds, stride, total, longest, scale, threshold, growth,
+    projected, biases, outputs, sums, starts, seeds, total, longest, scale, threshold, growth,
     HEADS: tl.constexpr, SIZE: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803 (Triton)
     DROPS: tl.constexpr,  # noqa: N803
 ):  # fmt: skip
@@ -127,7 +133,9 @@ def attend(
     query = block * BLOCK + i
     column = head * SIZE + tl.arange(0, SIZE)[None, :]
     inside = query[:, None] < length
-    q = tl.load(queries + (start + query)[:, None] * stride + column, mask=inside, other=0.0)
+    width: tl.constexpr = HEADS * SIZE
+    stride: tl.constexpr = 3 * width
+    q = tl.load(projected + (start + query)[:, None] * stride + column, mask=inside, other=0.0)
     bias_row = biases + (head * total + start + query)[:, None].to(tl.int64) * longest
     if DROPS:
         seed, least = tl.load(seeds).to(tl.uint32), threshold.to(tl.uint32)
@@ -139,8 +147,8 @@ def attend(
         key = n + i
         there = key[:, None] < length
         at = (start + key)[:, None] * stride + column
-        k = tl.load(keys + at, mask=there, other=0.0)
-        bias = tl.load(bias_row + key[None, :], mask=inside & (key[None, :] < length), other=0.0)
+        k = tl.load(projected + width + at, mask=there, other=0.0)
+        bias = tl.load(bias_row + key[None, :], mask=inside, other=0.0)  # a mask by key would split it into numbers
         s = (tl.dot(q, tl.trans(k)) + bias) * (scale * _LOG2E)
         s = tl.where(key[None, :] < length, s, -1.0e30)
         top = tl.maximum(highest, tl.max(s, 1))
@@ -150,10 +158,10 @@ def attend(
         if DROPS:
             kept = keep_score(query_hash, place_hash(seed + 1, key)[None, :], least)
             p = tl.where(kept, p, 0.0)
-        v = tl.load(values + at, mask=there, other=0.0)
+        v = tl.load(projected + 2 * width + at, mask=there, other=0.0)
         out = tl.dot(p.to(v.dtype), v, out * shrink[:, None])
         highest = top
     out = out * (growth / weight)[:, None]
-    at = (start + query)[:, None] * (HEADS * SIZE) + column
+    at = (start + query)[:, None] * width + column
     tl.store(outputs + at, out.to(outputs.dtype.element_ty), mask=inside)
     tl.store(sums + head * total + start + query, highest + tl.log2(weight), mask=query < length)

@@ -23,53 +23,55 @@ BLOCK = 64
 """Queries and keys of a tile; windows are multiples of it."""
 
 _NAME = "kaggle_utils::disentangled"
-_SHARED = (
-    "Tensor projected, Tensor key_table, Tensor query_table, Tensor starts, Tensor seed, "
-    "SymInt window, float scale, float dropout"
-)
+_SHARED = "Tensor projected, Tensor tables, Tensor starts, Tensor seed, SymInt window, float scale, float dropout"
 _INNER = 32  # queries of a tile in the values' gradients: smaller tiles leave registers for more programs
 _PARTS = 4  # programs that share a block of the tables' gradients; more cost more atomics than they gain
 # (warps, stages) by kernel, the fastest of those tried on an H100; older cards have less shared memory.
-_HOPPER = {"bias": (8, 3), "attend": (4, 3), "values": (4, 1), "keys": (4, 2), "queries": (4, 3), "tables": (4, 4)}
-_OLDER = {"bias": (8, 1), "attend": (4, 1), "values": (4, 1), "keys": (4, 1), "queries": (4, 1), "tables": (4, 1)}
+_HOPPER = {"bias": (8, 3), "attend": (4, 2), "values": (4, 1), "vectors": (4, 3), "tables": (8, 2)}
+_OLDER = {"bias": (8, 1), "attend": (4, 1), "values": (4, 1), "vectors": (4, 1), "tables": (4, 1)}
 
 
 def kernels_fit(dtype: torch.dtype, device: torch.device, *, heads: int, size: int) -> bool:
-    """Whether the kernels take this: 16-bit numbers on a GPU, an even number of heads of 16 to 128 numbers."""
+    """Whether the kernels take this: 16-bit numbers, an even number of heads of size 16 to 128, a GPU from Ampere on.
+
+    For older ones (T4) Triton compiles products to single multiplications, not to the tensor cores.
+    """
     torch = require("torch", extra="llm")
     fits = dtype in (torch.float16, torch.bfloat16) and heads % 2 == 0 and size in (16, 32, 64, 128)
-    return device.type == "cuda" and fits
+    return fits and device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 @functools.lru_cache(maxsize=1)
 def attention_operator() -> Any:
     """The operator, registered with torch on first use.
 
-    Its arguments: queries, keys and values in one [T, 3, H, D]; both position tables [2 window, H, D], the distance d
-    at index d + window; ``starts`` int32 [rows + 1]; ``seed`` int64 [1] on the device, read only with dropout; the
-    window, a multiple of :data:`BLOCK` and at least the longest row; the scale of the scores; the share of them that is
-    dropped. It returns the output [T, H, D] and, for the backward pass, log2-sums float32 [H, T] and the position terms
-    [H, T, window]. Memory and time grow with T x window.
+    Its arguments: queries, keys and values in one [T, 3, H, D]; the position tables of queries and keys in one
+    [2 window, 2, H, D], the distance d at index d + window; ``starts`` int32 [rows + 1]; ``seed`` int64 [1] on the
+    device, read only with dropout; the window, a multiple of :data:`BLOCK` and at least the longest row; the scale of
+    the scores; the share of them that is dropped. It returns the output [T, H, D] and, for the backward pass, log2-sums
+    float32 [H, T] and the position terms [H, T, window]. Memory and time grow with T x window.
     """
     torch = require("torch", extra="llm")
     # Plain registrations: torch.library.custom_op costs a third of a millisecond a call, two calls a layer and step.
     more = ", Tensor delta, Tensor sums, Tensor bias, Tensor d_out"
-    for name, function, arguments in ((_NAME, _forward, _SHARED), (f"{_NAME}_backward", _backward, _SHARED + more)):
-        torch.library.define(name, f"({arguments}) -> (Tensor, Tensor, Tensor)")
+    outputs = "(Tensor, Tensor, Tensor)", "(Tensor, Tensor)"
+    for name, function, arguments, returned in (
+        (_NAME, _forward, _SHARED, outputs[0]), (f"{_NAME}_backward", _backward, _SHARED + more, outputs[1]),
+    ):  # fmt: skip
+        torch.library.define(name, f"({arguments}) -> {returned}")
         torch.library.impl(name, "default", function)
     operator = torch.ops.kaggle_utils.disentangled.default
     backward = torch.ops.kaggle_utils.disentangled_backward.default
 
     @torch.library.register_fake(_NAME)
-    def _(projected, key_table, query_table, starts, seed, window, scale, dropout):
+    def _(projected, tables, starts, seed, window, scale, dropout):
         total, _, heads, size = projected.shape
         sums = projected.new_empty((heads, total), dtype=torch.float32)
         return projected.new_empty((total, heads, size)), sums, projected.new_empty((heads, total, window))
 
     @torch.library.register_fake(f"{_NAME}_backward")
-    def _(projected, key_table, query_table, *rest):
-        tables = [table.new_empty(table.shape, dtype=torch.float32) for table in (key_table, query_table)]
-        return projected.new_empty(projected.shape), *tables
+    def _(projected, tables, *rest):
+        return projected.new_empty(projected.shape), tables.new_empty(tables.shape, dtype=torch.float32)
 
     def setup_context(ctx, inputs, output):
         *tensors, ctx.window, ctx.scale, ctx.dropout = inputs
@@ -77,75 +79,59 @@ def attention_operator() -> Any:
 
     def differentiate(ctx, d_out, *_):
         *tensors, out, sums, bias = ctx.saved_tensors
-        delta = (d_out.float() * out.float()).sum(-1).t()  # here and not in the operator: the compiler fuses it
-        settings = (ctx.window, ctx.scale, ctx.dropout)
-        gradient, d_keys, d_queries = backward(*tensors, *settings, delta, sums, bias, d_out)
-        tables = d_keys.to(tensors[1].dtype), d_queries.to(tensors[2].dtype)
-        return gradient, *tables, None, None, None, None, None
+        delta = (d_out.float() * out.float()).sum(-1)  # here and not in the operator: the compiler fuses it
+        gradient, d_tables = backward(*tensors, ctx.window, ctx.scale, ctx.dropout, delta, sums, bias, d_out)
+        return gradient, d_tables.to(tensors[1].dtype), None, None, None, None, None
 
     torch.library.register_autograd(_NAME, differentiate, setup_context=setup_context)
     return operator
 
 
-def _forward(projected, key_table, query_table, starts, seed, window, scale, dropout):
+def _forward(projected, tables, starts, seed, window, scale, dropout):
     torch = require("torch", extra="llm")
     from kaggle_utils.models import disentangled_forward_triton as kernels
 
-    query, key, value = projected.contiguous().unbind(1)
-    total, heads, size = query.shape
+    projected, tables = projected.contiguous(), tables.contiguous()
+    total, _, heads, size = projected.shape
     rows = len(starts) - 1
-    out = torch.empty(total, heads, size, device=query.device, dtype=query.dtype)
-    sums = torch.empty(heads, total, device=query.device, dtype=torch.float32)
-    bias = torch.empty(heads, total, window, device=query.device, dtype=query.dtype)
+    out = torch.empty(total, heads, size, device=projected.device, dtype=projected.dtype)
+    sums = torch.empty(heads, total, device=projected.device, dtype=torch.float32)
+    bias = torch.empty(heads, total, window, device=projected.device, dtype=projected.dtype)
     sizes = {"HEADS": heads, "SIZE": size, "BLOCK": BLOCK}
-    tables = key_table.contiguous(), query_table.contiguous()
-    with torch.cuda.device(query.device):
+    with torch.cuda.device(projected.device):
         kernels.position_bias[(window // BLOCK, heads // 2, rows)](
-            query, key, *tables, bias, starts, query.stride(0), total, window, **sizes, **_tiles("bias")
+            projected, tables, bias, starts, total, window, **sizes, **_tiles("bias")
         )
         kernels.attend[(window // BLOCK, heads, rows)](
-            query, key, value, bias, out, sums, starts, seed, query.stride(0), total, window, scale, *_dropped(dropout),
-            **sizes, DROPS=dropout > 0, **_tiles("attend"),
+            projected, bias, out, sums, starts, seed, total, window, scale, *_dropped(dropout), **sizes,
+            DROPS=dropout > 0, **_tiles("attend"),
         )  # fmt: skip
     return out, sums, bias
 
 
-def _backward(projected, key_table, query_table, starts, seed, window, scale, dropout, delta, sums, bias, d_out):
+def _backward(projected, tables, starts, seed, window, scale, dropout, delta, sums, bias, d_out):
     torch = require("torch", extra="llm")
     from kaggle_utils.models import disentangled_backward_triton as kernels
 
-    query, key, value = projected.contiguous().unbind(1)
-    total, heads, size = query.shape
-    rows = len(starts) - 1
-    by_query, by_key = torch.empty_like(bias), torch.empty_like(bias)
-    gradient = torch.empty(projected.shape, device=query.device, dtype=query.dtype)
-    d_query, d_key, d_value = gradient.unbind(1)
-    d_tables = [torch.zeros(table.shape, device=table.device) for table in (key_table, query_table)]
-    sizes = {"HEADS": heads, "SIZE": size, "BLOCK": BLOCK}
-    grid, place = (window // BLOCK, heads, rows), (starts, query.stride(0), total, window, scale)
-    with torch.cuda.device(query.device):
-        kernels.value_gradients[grid](
-            query, key, value, bias, d_out.contiguous(), sums, delta.contiguous(), by_query, d_value, starts, seed,
-            query.stride(0), total, window, scale, *_dropped(dropout), **sizes, DROPS=dropout > 0, INNER=_INNER,
-            **_tiles("values"),
+    projected, tables = projected.contiguous(), tables.contiguous()
+    rows, (heads, total) = len(starts) - 1, sums.shape
+    scores = torch.empty(2, *bias.shape, device=bias.device, dtype=bias.dtype)  # by query and key, by key and query
+    gradient = torch.empty_like(projected)
+    d_tables = torch.zeros(tables.shape, device=tables.device)
+    sizes = {"HEADS": heads, "SIZE": projected.shape[-1], "BLOCK": BLOCK}
+    place, blocks, each = (starts, total, window, scale), window // BLOCK, -(-rows // _PARTS)
+    with torch.cuda.device(projected.device):
+        kernels.value_gradients[(blocks, heads, rows)](
+            projected, bias, d_out.contiguous(), sums, delta.contiguous(), scores, gradient, starts, seed, total,
+            window, scale, *_dropped(dropout), **sizes, DROPS=dropout > 0, INNER=_INNER, **_tiles("values"),
         )  # fmt: skip
-        # keys before queries: the latter turn the scores' gradients in place
-        for others, table, turned, found, of_keys in (
-            (query, query_table, by_key, d_key, True), (key, key_table, by_query, d_query, False),
-        ):  # fmt: skip
-            kernels.vector_gradients[grid](
-                others, table.contiguous(), by_query, turned, found, *place, **sizes, OF_KEYS=of_keys,
-                **_tiles("keys" if of_keys else "queries"),
-            )  # fmt: skip
-        each = -(-rows // _PARTS)
-        blocks = (2 * window // BLOCK, heads, -(-rows // each))
-        for vectors, turned, table, of_keys in (
-            (query, by_query, d_tables[0], False), (key, by_key, d_tables[1], True),
-        ):  # fmt: skip
-            kernels.table_gradients[blocks](
-                vectors, turned, table, *place, rows, each, **sizes, OF_KEYS=of_keys, **_tiles("tables")
-            )
-    return gradient, *d_tables
+        kernels.vector_gradients[(blocks, heads, 2 * rows)](
+            projected, tables, scores, gradient, *place, **sizes, **_tiles("vectors")
+        )
+        kernels.table_gradients[(2 * blocks, heads, 2 * -(-rows // each))](
+            projected, scores, d_tables, *place, rows, each, **sizes, **_tiles("tables")
+        )
+    return gradient, d_tables
 
 
 def _dropped(dropout: float) -> tuple[int, float]:
@@ -192,7 +178,7 @@ def _probe(torch: Any, device: torch.device, dtype: torch.dtype, size: int) -> f
 
     lengths, window = (130, 64, 1, 0, 100), 192
     starts = torch.tensor([0, *lengths], device=device).cumsum(0).int()
-    shapes = [(sum(lengths), 3, 2, size)] + [(2 * window, 2, size)] * 2
+    shapes = (sum(lengths), 3, 2, size), (2 * window, 2, 2, size)
     inputs = [torch.randn(shape, device=device, dtype=dtype, requires_grad=True) for shape in shapes]
     weights = torch.randn(sum(lengths), 2, size, device=device)
     seed, scale = torch.zeros(1, device=device, dtype=torch.int64), (3 * size) ** -0.5

@@ -13,6 +13,8 @@ import logging
 import types
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from kaggle_utils._optional import require
 from kaggle_utils.models.disentangled_attention import (
     choose_disentangled_attention,
@@ -20,6 +22,7 @@ from kaggle_utils.models.disentangled_attention import (
     reference_attention,
     window_of,
 )
+from kaggle_utils.models.packed_deberta_layer import layer_weights, packed_layer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["pack_deberta", "packable"]
 
 _logger = logging.getLogger(__name__)
-_TOGETHER = 4  # layers in one compiled function while training: each call costs a millisecond of Python both ways
+_TOGETHER = 6  # layers in one compiled function while training: each call costs a millisecond of Python both ways
 _LENGTHS = "_row_lengths"  # on the encoder, from the hook to its forward
 
 
@@ -138,10 +141,11 @@ def _places(mask: torch.Tensor, told: Sequence[int] | None) -> tuple[torch.Tenso
             f"lengths are {len(told)} numbers up to {max(told)}, expected one for each of {rows} rows of {longest} "
             "tokens at most"
         )
-    lengths = torch.tensor(told)
-    starts = torch.nn.functional.pad(lengths.cumsum(0), (1, 0))
-    skipped = torch.arange(rows) * longest - starts[:-1]
-    found = torch.arange(int(starts[-1])) + skipped.repeat_interleave(lengths), starts.int()
+    # NumPy, since torch wakes its threads for these few numbers, which can take milliseconds.
+    starts = np.concatenate([[0], np.cumsum(told)])
+    skipped = np.arange(rows) * longest - starts[:-1]
+    places = np.arange(starts[-1]) + np.repeat(skipped, told)
+    found = torch.from_numpy(places), torch.from_numpy(starts.astype(np.int32))
     if mask.device.type == "cuda":
         return tuple(tensor.pin_memory().to(mask.device, non_blocking=True) for tensor in found)
     return found
@@ -162,7 +166,8 @@ class _Layers:
             hidden = hidden.to(torch.get_autocast_dtype(device.type))
         positions = encoder.get_rel_embedding().to(hidden.dtype)
         index = _index(window, attention.position_buckets, attention.max_relative_positions, device)
-        run = self._function(hidden.dtype, device, attention)
+        attend, compiled = self._attention(hidden.dtype, device, attention)
+        run = _layer_function(attend, compiled)
         dropout = attention.dropout.p if encoder.training else 0.0
         every, together = list(encoder.layer), _TOGETHER if encoder.training else 1
         if encoder.training and any(getattr(layer, "gradient_checkpointing", False) for layer in every):
@@ -170,14 +175,16 @@ class _Layers:
         seeds = torch.randint(2**31 - 1, (len(every),), device=device) if dropout else starts.new_zeros(len(every))
         for first in range(0, len(every), together):
             some = slice(first, first + together)
-            hidden = run(every[some], hidden, positions, index, starts, seeds[some], window, dropout)
+            weights = layer_weights(every[some], hidden.dtype, fixed=compiled)
+            hidden = run(every[some], weights, hidden, positions, index, starts, seeds[some], window, dropout)
         return hidden
 
-    def _function(self, dtype: torch.dtype, device: torch.device, attention: Any) -> Any:
+    def _attention(self, dtype: torch.dtype, device: torch.device, attention: Any) -> tuple[Any, bool]:
+        """The function, and whether to compile the layers around it."""
         heads, size = attention.num_attention_heads, attention.attention_head_size
         attend = choose_disentangled_attention(dtype, device, heads=heads, size=size)
         fused = attend is not reference_attention
-        return _layer_function(attend, self._compile is True or (self._compile == "auto" and fused))
+        return attend, self._compile is True or (self._compile == "auto" and fused)
 
 
 @functools.lru_cache(maxsize=None)  # noqa: UP033 (the same graph for all models and folds of a process)
@@ -185,10 +192,10 @@ def _layer_function(attend: Any, compiled: bool) -> Any:
     """Some layers as a function; compiled for any number of tokens and rows."""
     torch = require("torch", extra="llm")
 
-    def run(layers, hidden, positions, index, starts, seeds, window, dropout):
-        for number, layer in enumerate(layers):
+    def run(layers, weights, hidden, positions, index, starts, seeds, window, dropout):
+        for number, (layer, own) in enumerate(zip(layers, weights, strict=True)):
             seed = seeds[number : number + 1]
-            hidden = _layer(torch, layer, attend, hidden, positions, index, starts, seed, window, dropout)
+            hidden = packed_layer(torch, layer, own, attend, hidden, positions, index, starts, seed, window, dropout)
         return hidden
 
     if not compiled:
@@ -196,33 +203,6 @@ def _layer_function(attend: Any, compiled: bool) -> Any:
     dynamo = require("torch._dynamo", extra="llm")
     dynamo.config.recompile_limit = max(64, dynamo.config.recompile_limit)
     return torch.compile(run, dynamic=True)
-
-
-def _layer(torch, layer, attend, hidden, positions, index, starts, seed, window, dropout):
-    """One layer over a pack: hidden states [T, width] -> the same."""
-    attention = layer.attention.self
-    heads = attention.num_attention_heads
-    split = lambda tensor: tensor.view(tensor.shape[0], heads, -1)  # noqa: E731
-    projected = _projected(torch, attention, hidden).unflatten(1, (3, heads, -1))
-    positions = attention.pos_dropout(positions)
-    shared = attention.share_att_key
-    key_table = (attention.key_proj if shared else attention.pos_key_proj)(positions)
-    query_table = (attention.query_proj if shared else attention.pos_query_proj)(positions)
-    scale = (3 * projected.shape[-1]) ** -0.5
-    attended = attend(
-        projected, split(key_table[index]), split(query_table[index]), starts, seed, window, scale, dropout
-    )
-    hidden = layer.attention.output(attended.flatten(1), hidden).to(hidden.dtype)
-    return layer.output(layer.intermediate(hidden), hidden).to(hidden.dtype)
-
-
-def _projected(torch: Any, attention: Any, hidden: torch.Tensor) -> torch.Tensor:
-    """Queries, keys and values side by side: one product where all three are plain linear layers."""
-    parts = attention.query_proj, attention.key_proj, attention.value_proj
-    if any(type(part) is not torch.nn.Linear for part in parts):  # adapters, quantised weights
-        return torch.cat([part(hidden) for part in parts], dim=1)
-    weight, bias = (torch.cat([getattr(part, name) for part in parts]) for name in ("weight", "bias"))
-    return torch.nn.functional.linear(hidden, weight, bias)
 
 
 @functools.lru_cache(maxsize=64)

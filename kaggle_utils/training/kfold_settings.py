@@ -50,7 +50,7 @@ class KFoldSettings:
     """Linear warm-up: below 1 a share of all steps, else a number of steps."""
     weight_decay: float = 0.01
     """Of matrices; biases and norms have none."""
-    optim: str = "adamw_torch"
+    optim: str = "adamw_torch_fused"
     """Optimizer, by transformers' name."""
     adam_beta1: float = 0.9
     """First-moment decay of Adam."""

@@ -56,6 +56,7 @@ def sft_arguments(
         remove_unused_columns=False,
         label_names=["labels"],
         dataloader_pin_memory=not cpu,
+        accelerator_config={"non_blocking": not cpu},  # else each batch's copy waits for the step before it
         ddp_find_unused_parameters=False if share.processes > 1 else None,  # a walk in every step, to find none
         disable_tqdm=True,
         report_to=[],

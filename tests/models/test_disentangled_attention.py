@@ -44,8 +44,8 @@ def inputs(device="cpu", dtype=torch.float32, heads=2):
 
 
 def stacked(tensors):
-    """Queries, keys and values as one tensor, and the tables."""
-    return torch.stack(tensors[:3], 1), *tensors[3:]
+    """Queries, keys and values as one tensor, and the tables as another."""
+    return torch.stack(tensors[:3], 1), torch.stack([tensors[4], tensors[3]], 1)
 
 
 def compare(attend, tensors, starts, window, tolerance):
