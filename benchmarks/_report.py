@@ -43,7 +43,8 @@ def device() -> str:
         model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     torch = sys.modules.get("torch")
-    gpu = f", {torch.cuda.get_device_name()}" if torch is not None and torch.cuda.is_available() else ""
+    count = torch.cuda.device_count() if torch is not None and torch.cuda.is_available() else 0
+    gpu = f", {f'{count} x ' if count > 1 else ''}{torch.cuda.get_device_name()}" if count else ""
     return f"{model}, {cores} cores{gpu}"
 
 

@@ -105,11 +105,13 @@ def timed(pool: WorkerPool, specs: Sequence[ScorerSpec], rows: list[np.ndarray],
 
 def best(pool: WorkerPool, specs: Sequence[ScorerSpec], rows: list[np.ndarray], what: str) -> ScoreResult:
     """The faster of two runs, printed with the share of the time in which each device had nothing to compute."""
-    found = min((timed(pool, specs, rows) for _ in range(2)), key=lambda result: result.report.seconds)
+    runs = [timed(pool, specs, rows) for _ in range(2)]
+    found = min(runs, key=lambda result: result.report.seconds)
     seconds = found.report.seconds
     idle = {label: 1 - tally.seconds / seconds for label, tally in found.report.devices.items()}
     shown = ", ".join(f"{label} idle {share:.0%}" for label, share in idle.items())
-    print(f"  {what:58} {len(specs) * len(rows) / seconds:7.1f} rows/s in {seconds:5.2f} s  ({shown})", flush=True)
+    slower, rate = max(run.report.seconds for run in runs), len(specs) * len(rows) / seconds
+    print(f"  {what:58} {rate:7.1f} rows/s in {seconds:5.2f} s, slower run {slower:5.2f} s  ({shown})", flush=True)
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 
 import pytest
 
@@ -11,6 +12,7 @@ transformers = pytest.importorskip("transformers")
 
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
+from kaggle_utils.models import packed_deberta  # noqa: E402
 from kaggle_utils.models.packed import PackedClassifier  # noqa: E402
 from kaggle_utils.models.packed_deberta import pack_deberta, packable  # noqa: E402
 
@@ -131,6 +133,42 @@ def test_training_drops_and_checkpointing_repeats_what_was_dropped():
     again.sum().backward()
     for name, parameter in packed.named_parameters():
         torch.testing.assert_close(parameter.grad, wanted[name], msg=name)
+
+
+def step(model):
+    """Logits and gradients of one training step under bfloat16 on the CPU."""
+    labels = torch.tensor([0, 1, 2, 0, 1])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = model(**batch(), labels=labels)
+    found.loss.backward()
+    return found.logits, {name: parameter.grad for name, parameter in model.named_parameters()}
+
+
+@pytest.mark.parametrize("changes", [{}, {"share_att_key": False}])
+def test_sixteen_bit_copies_of_the_weights_change_nothing_but_the_last_rounding(changes, monkeypatch):
+    eager = tiny(**changes).eval()
+    logits, gradients = step(pack_deberta(copy.deepcopy(eager)))
+    monkeypatch.setattr(packed_deberta, "layer_weights", lambda layers, *_, **__: [None] * len(layers))
+    wanted, theirs = step(pack_deberta(copy.deepcopy(eager)))
+    assert torch.equal(logits, wanted)
+    for name, gradient in gradients.items():
+        assert (gradient - theirs[name]).norm() <= 0.01 * theirs[name].norm(), name
+
+
+def test_six_layers_are_one_graph_for_the_compiler(monkeypatch):
+    """A break in it would cost a millisecond a layer, both ways, and nothing else would show it."""
+    graphs = []
+
+    def eager_backend(graph, _):
+        graphs.append(sum(node.target is torch.nn.functional.linear for node in graph.graph.nodes))
+        return graph.forward
+
+    attend = lambda projected, tables, starts, *_: projected.sum(1) + tables.sum() + starts[0]  # noqa: E731
+    compiled = functools.partial(torch.compile, backend=eager_backend, fullgraph=True)
+    monkeypatch.setattr(torch, "compile", compiled)
+    monkeypatch.setattr(packed_deberta, "choose_disentangled_attention", lambda *_, **__: attend)
+    step(pack_deberta(tiny(num_hidden_layers=7), compile=True).train())
+    assert graphs == [6 * 5, 5]  # five products a layer: one more would be a weight that was not copied
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from kaggle_utils.training.fold_trainer import training_arguments
 from kaggle_utils.training.kfold_settings import KFoldSettings, StepPlan
 
 
@@ -72,3 +73,13 @@ def test_names_are_those_of_training_arguments():
             "early_stopping_threshold", "folds", "keep_weights"}  # fmt: skip
     theirs = set(transformers.TrainingArguments.__dataclass_fields__) | {"gradient_checkpointing"}
     assert set(KFoldSettings.__dataclass_fields__) - theirs == ours - theirs
+
+
+def test_nothing_in_a_step_on_a_gpu_waits_for_the_step_before(tmp_path):
+    pytest.importorskip("transformers")
+    settings = KFoldSettings()
+    given = {"folder": tmp_path, "seed": 0, "precision": "no"}
+    on_gpu, on_cpu = (training_arguments(settings, settings.steps(10), cpu=cpu, **given) for cpu in (False, True))
+    assert on_gpu.accelerator_config.non_blocking and on_gpu.dataloader_pin_memory
+    assert not on_gpu.logging_nan_inf_filter and on_gpu.optim == "adamw_torch_fused"
+    assert not on_cpu.accelerator_config.non_blocking and not on_cpu.dataloader_pin_memory
