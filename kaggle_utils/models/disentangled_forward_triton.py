@@ -3,9 +3,9 @@
 Rows lie one after another; row r has the tokens ``starts[r]`` to ``starts[r + 1]``, each with its query, key and value
 in one line. The tables hold the projected position of every distance d = query - key at index d + longest, for queries
 and for keys in one line, so that a tile of 64 queries and 64 keys needs 128 neighbouring lines of them: two blocks of
-64. A product with those is indexed by distance; what each (query, key) needs
-lies in it along diagonals. Of two neighbouring blocks every distance modulo 64 is used once, so the two are first
-merged and then turned by one gather within 64 numbers. Two heads are turned together, as the halves of an int32.
+64. A product with those is indexed by distance; what each (query, key) needs lies in it along diagonals. Of two
+neighbouring blocks every distance modulo 64 is used once, so the two are first merged and then turned by one gather
+within 64 numbers. Two heads are turned together, as the halves of an int32.
 """
 
 from __future__ import annotations

@@ -162,7 +162,8 @@ class _Layers:
         torch = require("torch", extra="llm")
         attention = encoder.layer[0].attention.self
         device = hidden.device
-        if torch.is_autocast_enabled(device.type):
+        casts = torch.is_autocast_enabled(device.type)
+        if casts:
             hidden = hidden.to(torch.get_autocast_dtype(device.type))
         positions = encoder.get_rel_embedding().to(hidden.dtype)
         index = _index(window, attention.position_buckets, attention.max_relative_positions, device)
@@ -175,8 +176,9 @@ class _Layers:
         seeds = torch.randint(2**31 - 1, (len(every),), device=device) if dropout else starts.new_zeros(len(every))
         for first in range(0, len(every), together):
             some = slice(first, first + together)
-            weights = layer_weights(every[some], hidden.dtype, fixed=compiled)
-            hidden = run(every[some], weights, hidden, positions, index, starts, seeds[some], window, dropout)
+            layers = every[some]
+            weights = layer_weights(layers, hidden.dtype, fixed=compiled) if casts else [None] * len(layers)
+            hidden = run(layers, weights, hidden, positions, index, starts, seeds[some], window, dropout)
         return hidden
 
     def _attention(self, dtype: torch.dtype, device: torch.device, attention: Any) -> tuple[Any, bool]:

@@ -51,8 +51,9 @@ def layer_weights(layers: Sequence[Any], dtype: torch.dtype, *, fixed: bool) -> 
         return none
     copies = half_weights(groups, dtype)
     if fixed:
+        dynamo = require("torch._dynamo", extra="llm")
         for copy in copies:
-            require("torch._dynamo", extra="llm").mark_static(copy)
+            dynamo.mark_static(copy)
     each = len(LayerWeights._fields)
     return [LayerWeights(*copies[first : first + each]) for first in range(0, len(copies), each)]
 

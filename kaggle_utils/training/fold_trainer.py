@@ -21,6 +21,7 @@ from kaggle_utils.training.kfold_settings import KFoldSettings, StepPlan
 from kaggle_utils.training.metrics import prediction_metrics
 from kaggle_utils.training.step_shares import Batches, StepShare, local_loader, share_step
 from kaggle_utils.training.team import prepare_sharding
+from kaggle_utils.training.trainer_arguments import shared_arguments
 from kaggle_utils.training.trainer_progress import progress_callback
 
 __all__ = ["fold_trainer", "training_arguments"]
@@ -30,7 +31,7 @@ def training_arguments(
     settings: KFoldSettings, plan: StepPlan, *, folder: Path, seed: int, precision: str, cpu: bool,
     share: StepShare | None = None,
 ) -> Any:  # fmt: skip
-    """Return the ``TrainingArguments`` of a fold, under names that transformers 4.57 and 5 both have.
+    """Return the ``TrainingArguments`` of a fold.
 
     Args:
         settings: of the run.
@@ -41,38 +42,15 @@ def training_arguments(
         cpu: do not use a GPU.
         share: of several processes that train together.
     """
-    same = ("learning_rate", "lr_scheduler_type", "weight_decay", "optim", "adam_beta1", "adam_beta2", "adam_epsilon",
-            "max_grad_norm", "per_device_eval_batch_size", "label_smoothing_factor")  # fmt: skip
     best = settings.load_best_model_at_end
     share = share or share_step(settings.per_device_train_batch_size, settings.gradient_accumulation_steps, 1)
     return require("transformers", extra="llm").TrainingArguments(
-        output_dir=str(folder),
-        **{name: getattr(settings, name) for name in same},
-        per_device_train_batch_size=settings.per_device_train_batch_size // share.splits,
-        gradient_accumulation_steps=share.passes_each,
-        max_steps=plan.total,
-        warmup_steps=plan.warmup,
-        bf16=precision == "bf16",
-        fp16=precision == "fp16",
-        use_cpu=cpu,
-        eval_strategy="steps" if plan.evaluate else "no",
-        eval_steps=plan.evaluate,
-        save_strategy="steps" if plan.save else "no",
-        save_steps=plan.save or plan.total,
+        **shared_arguments(settings, plan, folder=folder, precision=precision, cpu=cpu, share=share),
+        label_smoothing_factor=settings.label_smoothing_factor,
         load_best_model_at_end=best,
         metric_for_best_model=settings.metric_for_best_model if best else None,
         greater_is_better=settings.greater_is_better if best else None,
-        logging_steps=plan.log,
-        logging_nan_inf_filter=False,  # it waits for the device in every step, and hides what diverged
         seed=seed,
-        restore_callback_states_from_checkpoint=True,  # else early stopping would count anew after a resume
-        remove_unused_columns=False,
-        label_names=["labels"],
-        dataloader_pin_memory=not cpu,
-        accelerator_config={"non_blocking": not cpu},  # else each batch's copy waits for the step before it
-        ddp_find_unused_parameters=False if share.processes > 1 else None,  # a walk in every step, to find none
-        disable_tqdm=True,
-        report_to=[],
     )
 
 

@@ -19,6 +19,7 @@ from kaggle_utils.training.sft_packing import IGNORED
 from kaggle_utils.training.sft_settings import SftSettings
 from kaggle_utils.training.step_shares import Batches, StepShare, local_loader
 from kaggle_utils.training.team import prepare_sharding
+from kaggle_utils.training.trainer_arguments import shared_arguments
 from kaggle_utils.training.trainer_progress import progress_callback
 
 __all__ = ["sft_arguments", "sft_trainer"]
@@ -30,36 +31,13 @@ _SHOWN = {name: name for name in ("loss", "learning_rate", "grad_norm", "eval_lo
 def sft_arguments(
     settings: SftSettings, plan: StepPlan, *, folder: Path, precision: str, cpu: bool, share: StepShare
 ) -> Any:
-    """Return the ``TrainingArguments``, under names that transformers 4.57 and 5 both have."""
-    same = ("learning_rate", "lr_scheduler_type", "weight_decay", "optim", "adam_beta1", "adam_beta2", "adam_epsilon",
-            "max_grad_norm", "per_device_eval_batch_size", "seed")  # fmt: skip
+    """Return the ``TrainingArguments``."""
     arguments = require("transformers", extra="llm").TrainingArguments(
-        output_dir=str(folder),
-        **{name: getattr(settings, name) for name in same},
-        per_device_train_batch_size=settings.per_device_train_batch_size // share.splits,
-        gradient_accumulation_steps=share.passes_each,
-        max_steps=plan.total,
-        warmup_steps=plan.warmup,
-        bf16=precision == "bf16",
-        fp16=precision == "fp16",
-        use_cpu=cpu,
-        eval_strategy="steps" if plan.evaluate else "no",
-        eval_steps=plan.evaluate,
-        save_strategy="steps" if plan.save else "no",
-        save_steps=plan.save or plan.total,
+        **shared_arguments(settings, plan, folder=folder, precision=precision, cpu=cpu, share=share),
         # The best is taken from its checkpoint afterwards; here it is only noted which one that is.
         metric_for_best_model="eval_loss" if settings.load_best_model_at_end else None,
         greater_is_better=False if settings.load_best_model_at_end else None,
-        logging_steps=plan.log,
-        logging_nan_inf_filter=False,  # it waits for the device in every step, and hides what diverged
-        restore_callback_states_from_checkpoint=True,  # else early stopping would count anew after a resume
-        remove_unused_columns=False,
-        label_names=["labels"],
-        dataloader_pin_memory=not cpu,
-        accelerator_config={"non_blocking": not cpu},  # else each batch's copy waits for the step before it
-        ddp_find_unused_parameters=False if share.processes > 1 else None,  # a walk in every step, to find none
-        disable_tqdm=True,
-        report_to=[],
+        seed=settings.seed,
     )
     if share.processes == 1 and arguments.n_gpu > 1:
         arguments._n_gpu = 1
