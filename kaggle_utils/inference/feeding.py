@@ -68,7 +68,7 @@ class Feeder:
         """Give a worker that is not building what it can have; return the scorer that it is to build, or None."""
         # One pack more than are on the device, so that the next is there when one of them is done. Without a measured
         # speed a deadline allows one at a time: the next might not finish.
-        depth = 3 if any(facts.launches for facts in worker.resident.values()) else 2
+        depth = 1 + max((facts.depth for facts in worker.resident.values()), default=1)
         if self.deadline.set and not self.speed.measured(worker.label):
             depth = 1
         # A pack that went wrong runs alone, so that the next time it is clear who is to blame.

@@ -33,8 +33,6 @@ from kaggle_utils.inference.specs import ScorerSpec
 
 __all__ = ["Preparation", "serve", "serve_process"]
 
-_DEPTH = 2
-
 
 @dataclass(frozen=True)
 class Preparation:
@@ -102,10 +100,11 @@ class _Bench:
         self._running: deque[tuple[int, str, bool, int, Any, float]] = deque()
         self._last_end = 0.0
         self._lost = False
+        self._depth = 2 + device.count(",")  # a pack for each device of a pipeline, and the next one behind it
 
     def work(self, inbox: queue.SimpleQueue) -> None:
         while not self._lost:
-            if self._running and (len(self._running) >= _DEPTH or inbox.empty()):
+            if self._running and (len(self._running) >= self._depth or inbox.empty()):
                 self._collect()
                 continue
             kind, *rest = inbox.get()
@@ -134,7 +133,7 @@ class _Bench:
             facts = {
                 "padded": bool(scorer.padded),
                 "max_tokens": int(scorer.max_tokens),
-                "launches": hasattr(scorer, "launch"),
+                "depth": self._depth if hasattr(scorer, "launch") else 1,
                 "checks": hasattr(scorer, "self_check"),
                 "tunes": hasattr(scorer, "tune"),
                 "flops_per_token": float(flops) if flops else None,

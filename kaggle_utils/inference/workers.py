@@ -39,8 +39,8 @@ class Facts:
     """Largest pack."""
     seconds: float
     """What building took."""
-    launches: bool
-    """It computes two packs at a time."""
+    depth: int
+    """How many packs it works on at a time: 1 where each is done before the next begins."""
     hardware: str
     """What the driver calls the device."""
     checks: bool = False

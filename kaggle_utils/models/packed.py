@@ -16,13 +16,15 @@ import numpy as np
 
 from kaggle_utils._optional import require
 from kaggle_utils.models.attention import PATHS, AttentionPath, choose_attention, register_attention
-from kaggle_utils.models.block_mask import BLOCK, document_block_mask
+from kaggle_utils.models.block_mask import BLOCK
 from kaggle_utils.models.compiling import COMPILED, PLAIN, choose_by_measuring, is_compiler_error
 from kaggle_utils.models.last_layer import pool_in_last_layer, pool_size
+from kaggle_utils.models.pack_layout import pack_layout
 from kaggle_utils.models.pack_limits import check_family, check_pack, longest_row
 from kaggle_utils.models.packed_deberta import pack_deberta, packable
 from kaggle_utils.models.row_check import check_rows, rounding_limit
 from kaggle_utils.models.shapes import model_shapes
+from kaggle_utils.models.transfer import Launched, to_device
 
 if TYPE_CHECKING:
     import torch
@@ -167,10 +169,11 @@ class PackedClassifier:
         """Logits of one pack: integer arrays [length of row] -> float32 [rows, labels]."""
         return self.collect(self.launch(rows))
 
-    def launch(self, rows: Sequence[np.ndarray]) -> torch.Tensor:
-        """Start one pack; returns float32 logits [rows, labels] on the device, perhaps still being computed.
+    def launch(self, rows: Sequence[np.ndarray]) -> Launched:
+        """Start one pack; returns what :meth:`collect` takes, perhaps still being computed.
 
-        Launch the next pack before collecting this one, and the device never waits for the host.
+        Launch the next pack before collecting this one, and the device never waits for the host. A model on several
+        devices keeps all of them busy with one pack more than there are devices.
         """
         check_pack(rows, vocabulary=self.model.config.vocab_size, longest=self._longest)
         try:
@@ -183,9 +186,9 @@ class PackedClassifier:
         return self._launch(rows)
 
     @staticmethod
-    def collect(logits: torch.Tensor) -> np.ndarray:
-        """Wait for a launched pack and bring its logits to the host: float32 [rows, labels]."""
-        return logits.cpu().numpy()
+    def collect(launched: Launched) -> np.ndarray:
+        """Wait for a launched pack, not for those launched after it: its logits, float32 [rows, labels]."""
+        return launched.wait()
 
     def _compile(self) -> None:
         dynamo = require("torch._dynamo", extra="llm")
@@ -209,9 +212,9 @@ class PackedClassifier:
         what = " ".join(str(error).strip().splitlines()[:2])[:200]  # the rest is advice for the compiler's developers
         self.notes.append(f"layers stay plain, compiling them failed: {type(error).__name__}: {what}")
 
-    def _launch(self, rows: Sequence[np.ndarray]) -> torch.Tensor:
+    def _launch(self, rows: Sequence[np.ndarray]) -> Launched:
         with require("torch", extra="llm").inference_mode():  # thread-local: a worker thread starts with gradients on
-            return (self._launch_packed if self.path.packed else self._launch_padded)(rows)
+            return Launched((self._launch_packed if self.path.packed else self._launch_padded)(rows))
 
     def _launch_packed(self, rows: Sequence[np.ndarray]) -> torch.Tensor:
         lengths = np.array([len(row) for row in rows])
@@ -221,27 +224,15 @@ class PackedClassifier:
         ids[:used] = np.concatenate(rows)
         positions[:used] = np.concatenate([np.arange(n) for n in lengths])
         last = np.cumsum(lengths) - 1
-        layout = self._layout(lengths, total)
+        layout = pack_layout(
+            self.path.name, lengths, total, device=self.device, max_tokens=self.max_tokens, window=self._window
+        )
         if self._pools:
             layout["pool_at"] = self._tensor(np.pad(last, (0, pool_size(len(rows)) - len(rows))))
         hidden = self._hidden(ids[None], position_ids=self._tensor(positions[None]), **layout)[0]
         if not self._pools:
             hidden = hidden.index_select(0, self._tensor(last, hidden.device))
         return self.model.score(hidden[: len(rows)]).float()
-
-    def _layout(self, lengths: np.ndarray, total: int) -> dict[str, Any]:
-        """What the chosen kernel wants to know about where rows lie."""
-        torch = require("torch", extra="llm")
-        if self.path.name == "ragged":
-            return {"ends": torch.from_numpy(np.cumsum(lengths).astype(np.int64))}
-        if self.path.name == "varlen":
-            ends = np.concatenate([[0], np.cumsum(lengths), [total] * (int(lengths.sum()) < total)]).astype(np.int32)
-            return {"cu_seqlens": torch.from_numpy(ends).to(self.device), "max_length": int(np.diff(ends).max())}
-        window = self._window if self._window and lengths.max() > self._window else None
-        return {
-            "block_mask": document_block_mask(lengths, total, device=self.device),
-            "window_mask": document_block_mask(lengths, total, device=self.device, window=window) if window else None,
-        }
 
     def _launch_padded(self, rows: Sequence[np.ndarray]) -> torch.Tensor:
         torch = require("torch", extra="llm")
@@ -254,7 +245,8 @@ class PackedClassifier:
             ids[i, : len(row)] = row
         if self._masked:
             mask = (np.arange(longest)[None] < lengths[:, None]).astype(np.int64)
-            return self.model(input_ids=self._tensor(ids), attention_mask=self._tensor(mask)).logits.float()
+            told = {"lengths": lengths.tolist()} if getattr(self.model, "takes_lengths", False) else {}
+            return self.model(input_ids=self._tensor(ids), attention_mask=self._tensor(mask), **told).logits.float()
         hidden = self._hidden(ids)
         place = hidden.device  # of the last stage, where the model lies on several devices
         pooled = hidden[torch.arange(len(rows), device=place), self._tensor(lengths - 1, place)]
@@ -268,9 +260,4 @@ class PackedClassifier:
         ).last_hidden_state
 
     def _tensor(self, array: np.ndarray, device: torch.device | None = None) -> torch.Tensor:
-        torch = require("torch", extra="llm")
-        device = device or self.device
-        tensor = torch.from_numpy(np.ascontiguousarray(array, dtype=np.int64))
-        if device.type != "cuda":
-            return tensor.to(device)
-        return tensor.pin_memory().to(device, non_blocking=True)
+        return to_device(array.astype(np.int64, copy=False), device or self.device)

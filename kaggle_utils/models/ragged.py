@@ -9,6 +9,7 @@ them, and the softmax in float32.
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -28,15 +29,16 @@ _SCHEMA = "(Tensor query, Tensor key, Tensor value, Tensor ends, float scaling, 
 def ragged_operator() -> Any:
     """The operator, registered with torch on first use.
 
-    Its arguments: query [1, H, N, D], key and value [1, Hkv, N, D], ``ends`` (the rows' ends, int64 [rows] on the CPU;
-    tokens after the last are filler and get zeros), softcap and window (0 for none). It returns [1, N, H, D].
+    Its arguments: query [1, H, N, D], key and value [1, Hkv, N, D], ``ends`` (the rows' ends, int64 on the CPU, then
+    any number of zeros; tokens after the last end are filler and get zeros), softcap and window (0 for none). It
+    returns [1, N, H, D].
     """
     torch = require("torch", extra="llm")
 
     def ragged(query, key, value, ends, scaling, softcap, window):
         out = query.new_zeros(1, query.shape[2], query.shape[1], query.shape[3])
         start = 0
-        for stop in ends.tolist():
+        for stop in itertools.takewhile(bool, map(int, ends.numpy())):
             part = slice(start, stop)
             limit = window if 0 < window < stop - start else 0
             attended = _row(query[:, :, part], key[:, :, part], value[:, :, part], scaling, softcap, limit)

@@ -161,12 +161,14 @@ def test_a_placement_is_followed(tmp_path):
     }
 
 
-def test_the_next_pack_is_launched_before_the_last_is_collected():
+@pytest.mark.parametrize(("device", "depth"), [("cpu", 2), ("cpu,cpu", 3)])
+def test_the_next_pack_is_launched_before_the_last_is_collected(device, depth):
+    """A pack for each device of a pipeline, and one behind them."""
     LaunchingScorer.most = 0
     rows = make_rows(100)
-    result = run(rows, spec(factory=LaunchingScorer, seconds_per_token=1e-5), devices=["cpu"], max_tokens=200)
+    result = run(rows, spec(factory=LaunchingScorer, seconds_per_token=1e-5), devices=[device], max_tokens=200)
     assert np.array_equal(result.logits["judge"], expected_logits(rows))
-    assert LaunchingScorer.most == 2
+    assert LaunchingScorer.most == depth
     assert LaunchingScorer.running == 0
 
 

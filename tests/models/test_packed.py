@@ -127,7 +127,7 @@ def test_the_chosen_path_on_a_cpu():
 def test_no_gradients_and_no_dropout_are_left_on():
     model = tiny_classifier("gemma2", attention_dropout=0.5).train()
     scorer, rows = PackedClassifier(model), rows_of([9, 4])
-    assert not scorer.launch(rows).requires_grad
+    assert not scorer.launch(rows).host.requires_grad
     np.testing.assert_array_equal(scorer.score(rows), scorer.score(rows))
 
 
@@ -191,6 +191,25 @@ def test_launch_then_collect_is_score():
     scorer, rows = PackedClassifier(tiny_classifier("llama")), rows_of([5, 9])
     first, second = scorer.launch(rows), scorer.launch(rows[:1])
     np.testing.assert_allclose(scorer.collect(second)[0], scorer.collect(first)[0], **TOLERANCE)
+
+
+@pytest.mark.parametrize("path", ["flex", "ragged"])
+def test_packs_of_any_number_of_rows_are_one_shape_for_the_compiler(path, monkeypatch):
+    """Every other shape would be compiled in the middle of a run."""
+    from torch._dynamo.utils import counters
+
+    compile = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **options: compile(self, backend="eager", **options))
+    scorer = packed(tiny_classifier("gemma2"), path, max_tokens=256, compile=True)
+    expected = packed(tiny_classifier("gemma2"), path, max_tokens=256, compile=False)
+    torch._dynamo.reset()
+    graphs = []
+    for lengths in ([100, 90], [240], [3, 50, 80, 60, 31], [20, *[2] * 70], [20, *[3] * 69]):
+        rows = rows_of(lengths)
+        np.testing.assert_allclose(scorer.score(rows), expected.score(rows), **TOLERANCE)
+        graphs.append(counters["stats"]["unique_graphs"])
+    assert graphs[0] > 0 and graphs[1] == graphs[2] == graphs[0], "only more pooled tokens are another shape"
+    assert graphs[3] == graphs[4] == graphs[0] + 1, "of the last layer alone"
 
 
 @pytest.mark.parametrize("max_tokens", [1, 100, 128, 1000, 8192, 10_000])
@@ -257,3 +276,25 @@ def test_an_id_outside_the_vocabulary_is_an_error_not_a_dead_process():
     model = tiny_classifier("llama")
     with pytest.raises(ValueError, match=r"token id \d+ is outside"):
         PackedClassifier(model).score([np.array([1, model.config.vocab_size])])
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("path", ["flex", "ragged", "varlen"])
+def test_a_launch_waits_for_nothing_and_a_collect_for_its_own_pack(path):
+    """A device with work ahead of it: neither the next launch nor the last pack's logits wait for that."""
+    import time
+
+    model = tiny_classifier("llama", **REAL_WIDTHS).to("cuda", torch.bfloat16)
+    scorer, rows = packed(model, path, max_tokens=1024), rows_of([70, 300, 1])
+    expected = scorer.score(rows)
+    first, started = scorer.launch(rows), time.perf_counter()
+    torch.cuda._sleep(4_000_000_000)  # two seconds
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        second = scorer.launch(rows[::-1])
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    np.testing.assert_array_equal(scorer.collect(first), expected)
+    assert time.perf_counter() - started < 1.0
+    np.testing.assert_allclose(scorer.collect(second)[::-1], expected, atol=2e-2, rtol=2e-2)
+    assert time.perf_counter() - started > 1.0, "the device slept"

@@ -46,7 +46,7 @@ def test_everything_that_a_stage_reads_is_handed_over(family, path):
     split_layers(model, ["cpu", "meta"])
     scorer = packed(model, path)
     logits = scorer.launch(rows_of())
-    assert scorer.device.type == "cpu" and logits.device.type == "meta" and logits.shape == (6, 3)
+    assert scorer.device.type == "cpu" and logits.device.type == "meta" and logits.host.shape == (6, 3)
     assert [layer.mlp.up_proj.weight.device.type for layer in model.model.layers] == ["cpu", "cpu", "meta", "meta"]
     assert model.model.norm.weight.device.type == model.score.weight.device.type == "meta"
 
@@ -205,7 +205,8 @@ def test_a_launch_returns_before_the_second_gpu_is_done():
     started, running = time.perf_counter(), []
     for _ in range(8):
         running.append(scorer.launch(pack))
-        if len(running) > 1:
+        if len(running) > 2:
             scorer.collect(running.pop(0))
-    scorer.collect(running.pop())
+    for launched in running:
+        scorer.collect(launched)
     assert time.perf_counter() - started < 0.75 * alone

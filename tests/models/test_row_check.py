@@ -10,6 +10,7 @@ pytest.importorskip("transformers")
 
 from tiny_classifiers import DECODERS, ENCODERS, tiny_classifier  # noqa: E402
 
+from kaggle_utils.models import packed  # noqa: E402
 from kaggle_utils.models.attention import AttentionPath  # noqa: E402
 from kaggle_utils.models.packed import PackedClassifier  # noqa: E402
 from kaggle_utils.models.row_check import RowCheckError, check_rows, plain_logits, rounding_limit  # noqa: E402
@@ -49,10 +50,8 @@ def test_half_precision_passes(dtype):
 @pytest.mark.parametrize("family", ["llama", "gemma2"])
 def test_rows_that_see_each_other_are_an_error(family, monkeypatch):
     scorer = PackedClassifier(tiny_classifier(family), path=AttentionPath("ragged", "a test"), max_tokens=128)
-    layout = PackedClassifier._layout
     # The borders of the rows are forgotten: one long row, as transformers itself makes of packed input with a cache.
-    monkeypatch.setattr(PackedClassifier, "_layout", lambda self, lengths, total: {
-        name: value[-1:] for name, value in layout(self, lengths, total).items()})  # fmt: skip
+    monkeypatch.setattr(packed, "pack_layout", lambda path, lengths, *a, **k: {"ends": torch.tensor([sum(lengths)])})
     with pytest.raises(RowCheckError, match=r"4 rows scored together differ by up to .*'ragged' on cpu.*self_check"):
         scorer.self_check(rows_of(40, 30, 20, 10))
 
