@@ -23,11 +23,13 @@ _LOG2E = tl.constexpr(1.4426950408889634)
 
 @triton.jit(do_not_specialize=["total"])
 def value_gradients(
-    projected, biases, d_out, sums, delta, scores, gradients, starts, seeds, total, longest, scale, threshold, growth,
+    projected, biases, d_out, sums, delta, scores, gradients, starts, seeds, total, blocks, scale, threshold, growth,
     HEADS: tl.constexpr, SIZE: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803 (Triton)
     DROPS: tl.constexpr, INNER: tl.constexpr,  # noqa: N803
 ):  # fmt: skip
     """A block of keys a program, tiles of INNER queries; ``delta`` is the sum of output times its gradient."""
+    total, longest = tl.cast(total, tl.int32), tl.cast(blocks, tl.int32) * BLOCK
+    scale, growth = tl.cast(scale, tl.float32), tl.cast(growth, tl.float32)
     n, head, row = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     start = tl.load(starts + row)
     length = tl.load(starts + row + 1) - start
@@ -42,7 +44,7 @@ def value_gradients(
     k = tl.load(projected + width + own, mask=there, other=0.0)
     v = tl.load(projected + 2 * width + own, mask=there, other=0.0)
     if DROPS:
-        seed, least = tl.load(seeds).to(tl.uint32), threshold.to(tl.uint32)
+        seed, least = tl.load(seeds).to(tl.uint32), tl.cast(threshold, tl.uint32)
         key_hash = place_hash(seed + 1, key)[:, None]
     dv = tl.zeros([BLOCK, SIZE], tl.float32)
     base = (head * total + start).to(tl.int64) * longest
@@ -86,10 +88,12 @@ def _side(number, HEADS: tl.constexpr, SIZE: tl.constexpr):  # noqa: N803 (Trito
 
 @triton.jit(do_not_specialize=["total"])
 def vector_gradients(
-    projected, tables, scores, gradients, starts, total, longest, scale,
+    projected, tables, scores, gradients, starts, total, blocks, scale,
     HEADS: tl.constexpr, SIZE: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803 (Triton)
 ):  # fmt: skip
     """Gradients of a block of queries, or of keys, a program; the scores' gradients lack the scale until here."""
+    total, longest = tl.cast(total, tl.int32), tl.cast(blocks, tl.int32) * BLOCK
+    scale = tl.cast(scale, tl.float32)
     block, head, row = tl.program_id(0), tl.program_id(1), tl.program_id(2) // 2
     start = tl.load(starts + row)
     length = tl.load(starts + row + 1) - start
@@ -127,10 +131,12 @@ def vector_gradients(
 
 @triton.jit(do_not_specialize=["total", "rows", "rows_each"])
 def table_gradients(
-    projected, scores, d_tables, starts, total, longest, scale, rows, rows_each,
+    projected, scores, d_tables, starts, total, blocks, scale, rows, rows_each,
     HEADS: tl.constexpr, SIZE: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803 (Triton)
 ):  # fmt: skip
     """A block of lines of one table in some rows a program, added up in float32."""
+    total, longest = tl.cast(total, tl.int32), tl.cast(blocks, tl.int32) * BLOCK
+    scale = tl.cast(scale, tl.float32)
     block, head, part = tl.program_id(0) - longest // BLOCK, tl.program_id(1), tl.program_id(2) // 2
     width: tl.constexpr = HEADS * SIZE
     side = tl.program_id(2) % 2

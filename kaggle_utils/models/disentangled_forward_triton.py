@@ -65,13 +65,14 @@ def place_hash(seed, place):
 
 @triton.jit(do_not_specialize=["total"])
 def position_bias(
-    projected, tables, biases, starts, total, longest,
+    projected, tables, biases, starts, total, blocks,
     HEADS: tl.constexpr, SIZE: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803 (Triton)
 ):  # fmt: skip
     """content-to-position plus position-to-content scores, [HEADS, total, longest] by query and key.
 
     Of keys past a row's end, up to the next multiple of BLOCK, there stands something finite.
     """
+    total, longest = tl.cast(total, tl.int32), tl.cast(blocks, tl.int32) * BLOCK
     block, head, row = tl.program_id(0), tl.program_id(1) * 2, tl.program_id(2)
     start = tl.load(starts + row)
     length = tl.load(starts + row + 1) - start
@@ -119,11 +120,13 @@ def position_bias(
 
 @triton.jit(do_not_specialize=["total"])
 def attend(
-    projected, biases, outputs, sums, starts, seeds, total, longest, scale, threshold, growth,
+    projected, biases, outputs, sums, starts, seeds, total, blocks, scale, threshold, growth,
     HEADS: tl.constexpr, SIZE: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803 (Triton)
     DROPS: tl.constexpr,  # noqa: N803
 ):  # fmt: skip
     """Softmax over the keys of a row, block by block, with the biases; ``sums`` gets log2 of its denominators."""
+    total, longest = tl.cast(total, tl.int32), tl.cast(blocks, tl.int32) * BLOCK
+    scale, growth = tl.cast(scale, tl.float32), tl.cast(growth, tl.float32)
     block, head, row = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     start = tl.load(starts + row)
     length = tl.load(starts + row + 1) - start
@@ -138,7 +141,7 @@ def attend(
     q = tl.load(projected + (start + query)[:, None] * stride + column, mask=inside, other=0.0)
     bias_row = biases + (head * total + start + query)[:, None].to(tl.int64) * longest
     if DROPS:
-        seed, least = tl.load(seeds).to(tl.uint32), threshold.to(tl.uint32)
+        seed, least = tl.load(seeds).to(tl.uint32), tl.cast(threshold, tl.uint32)
         query_hash = place_hash(seed, (start + query) * HEADS + head)[:, None]
     highest = tl.full([BLOCK], -1.0e30, tl.float32)
     weight = tl.zeros([BLOCK], tl.float32)

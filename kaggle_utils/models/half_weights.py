@@ -47,17 +47,21 @@ def _function() -> Any:
             for group in sizes:
                 rest = [next(given) for _ in group]
                 groups.append(rest[0].new_empty((sum(group), *rest[0].shape[1:]), dtype=dtype))
-                parts += groups[-1].split(group)
+                parts += _parts(groups[-1], group)
             torch._foreach_copy_(parts, list(tensors))
             return tuple(groups)
 
         @staticmethod
         def backward(ctx, *gradients):
             parts = [
-                part for gradient, sizes in zip(gradients, ctx.sizes, strict=True) for part in gradient.split(sizes)
+                part for gradient, sizes in zip(gradients, ctx.sizes, strict=True) for part in _parts(gradient, sizes)
             ]
             found = [torch.empty(part.shape, device=part.device, dtype=ctx.dtype) for part in parts]
             torch._foreach_copy_(found, parts)
             return None, None, *found
 
     return HalfWeights
+
+
+def _parts(tensor: torch.Tensor, sizes: Sequence[int]) -> Sequence[torch.Tensor]:
+    return tensor.split(sizes) if len(sizes) > 1 else (tensor,)

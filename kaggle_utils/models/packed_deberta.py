@@ -204,7 +204,8 @@ def _layer_function(attend: Any, compiled: bool) -> Any:
         return run
     dynamo = require("torch._dynamo", extra="llm")
     dynamo.config.recompile_limit = max(64, dynamo.config.recompile_limit)
-    return torch.compile(run, dynamic=True)
+    # Else every share of dropout and every epsilon would be handed over as a tensor, five a layer and call.
+    return dynamo.config.patch(specialize_float=True)(torch.compile(run, dynamic=True))
 
 
 @functools.lru_cache(maxsize=64)

@@ -59,15 +59,20 @@ def layer_weights(layers: Sequence[Any], dtype: torch.dtype, *, fixed: bool) -> 
 
 
 def _groups(torch: Any, layer: Any) -> list[list[Any]]:
-    """The parameters behind each field of :class:`LayerWeights`; [None] where a product is something else."""
-    attention = layer.attention.self
+    """The parameters behind each field of :class:`LayerWeights`; [None] where a product is something else.
+
+    Looked up in each step, since adapters can be put in place of a module at any time, but not through
+    ``Module.__getattr__``, of which 24 layers would need a thousand calls.
+    """
+    attention = layer._modules["attention"]._modules
+    own, output = attention["self"]._modules, attention["output"]._modules["dense"]
     together = [
-        [attention.query_proj, attention.key_proj, attention.value_proj],
-        [layer.attention.output.dense], [layer.intermediate.dense], [layer.output.dense],
+        [own["query_proj"], own["key_proj"], own["value_proj"]],
+        [output], [layer._modules["intermediate"]._modules["dense"]], [layer._modules["output"]._modules["dense"]],
     ]  # fmt: skip
     if any(type(linear) is not torch.nn.Linear for group in together for linear in group):
         return [[None]]
-    return [[getattr(linear, name) for linear in group] for group in together for name in ("weight", "bias")]
+    return [[linear._parameters[name] for linear in group] for group in together for name in ("weight", "bias")]
 
 
 def packed_layer(torch, layer, weights, attend, hidden, positions, index, starts, seed, window, dropout):

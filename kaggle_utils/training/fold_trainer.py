@@ -18,6 +18,7 @@ from kaggle_utils._optional import require
 from kaggle_utils.training.fold_batches import pad_rows
 from kaggle_utils.training.fold_model import parameter_groups
 from kaggle_utils.training.kfold_settings import KFoldSettings, StepPlan
+from kaggle_utils.training.lean_trainer import lean_trainer_class
 from kaggle_utils.training.metrics import prediction_metrics
 from kaggle_utils.training.step_shares import Batches, StepShare, local_loader, share_step
 from kaggle_utils.training.team import prepare_sharding
@@ -103,9 +104,9 @@ def fold_trainer(
 @cache
 def _trainer_class() -> type:
     """Made on first use, because importing transformers takes seconds."""
-    transformers, torch = require("transformers", extra="llm"), require("torch", extra="llm")
+    torch = require("torch", extra="llm")
 
-    class FoldTrainer(transformers.Trainer):
+    class FoldTrainer(lean_trainer_class()):
         batches: Batches
         settings: KFoldSettings
 

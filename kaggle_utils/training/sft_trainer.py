@@ -14,6 +14,7 @@ from typing import Any
 
 from kaggle_utils._optional import require
 from kaggle_utils.training.kfold_settings import StepPlan
+from kaggle_utils.training.lean_trainer import lean_trainer_class
 from kaggle_utils.training.sft_batches import NOISE, PackedRows, SftCollator
 from kaggle_utils.training.sft_packing import IGNORED
 from kaggle_utils.training.sft_settings import SftSettings
@@ -91,9 +92,9 @@ def sft_trainer(
 @cache
 def _trainer_class() -> type:
     """Made on first use, because importing transformers takes seconds."""
-    transformers, torch = require("transformers", extra="llm"), require("torch", extra="llm")
+    torch = require("torch", extra="llm")
 
-    class SftTrainer(transformers.Trainer):
+    class SftTrainer(lean_trainer_class()):
         batches: Batches
         eval_order: list[list[int]]
         noise: Any = None

@@ -155,6 +155,8 @@ def local_loader(accelerator: Any, loader: Any) -> Any:
     """
     data_loader = require("accelerate.data_loader", extra="llm")
     device = accelerator.device if accelerator.device_placement else None
+    # Not told of it, accelerate would wait for each batch's copy, and with it for the step before.
     return data_loader.prepare_data_loader(
-        loader, device, num_processes=1, process_index=0, put_on_device=device is not None
-    )
+        loader, device, num_processes=1, process_index=0, put_on_device=device is not None,
+        non_blocking=accelerator.non_blocking,
+    )  # fmt: skip

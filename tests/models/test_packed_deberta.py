@@ -157,10 +157,11 @@ def test_sixteen_bit_copies_of_the_weights_change_nothing_but_the_last_rounding(
 
 def test_six_layers_are_one_graph_for_the_compiler(monkeypatch):
     """A break in it would cost a millisecond a layer, both ways, and nothing else would show it."""
-    graphs = []
+    graphs, numbers = [], []
 
-    def eager_backend(graph, _):
+    def eager_backend(graph, inputs):
         graphs.append(sum(node.target is torch.nn.functional.linear for node in graph.graph.nodes))
+        numbers.extend(value for value in inputs if isinstance(value, torch.Tensor) and not value.dim())
         return graph.forward
 
     attend = lambda projected, tables, starts, *_: projected.sum(1) + tables.sum() + starts[0]  # noqa: E731
@@ -169,6 +170,7 @@ def test_six_layers_are_one_graph_for_the_compiler(monkeypatch):
     monkeypatch.setattr(packed_deberta, "choose_disentangled_attention", lambda *_, **__: attend)
     step(pack_deberta(tiny(num_hidden_layers=7), compile=True).train())
     assert graphs == [6 * 5, 5]  # five products a layer: one more would be a weight that was not copied
+    assert not numbers, "a share of dropout or an epsilon is handed over as a tensor"
 
 
 @pytest.mark.parametrize(

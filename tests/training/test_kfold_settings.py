@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from kaggle_utils.training.fold_trainer import training_arguments
 from kaggle_utils.training.kfold_settings import KFoldSettings, StepPlan
+from kaggle_utils.training.lean_trainer import lean_trainer_class
+from kaggle_utils.training.step_shares import local_loader
 
 
 def test_everything_wrong_is_said_at_once():
@@ -83,3 +86,30 @@ def test_nothing_in_a_step_on_a_gpu_waits_for_the_step_before(tmp_path):
     assert on_gpu.accelerator_config.non_blocking and on_gpu.dataloader_pin_memory
     assert not on_gpu.logging_nan_inf_filter and on_gpu.optim == "adamw_torch_fused"
     assert not on_cpu.accelerator_config.non_blocking and not on_cpu.dataloader_pin_memory
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_batches_are_sent_as_the_trainer_was_told(waits):
+    """The loader that both Trainers use; accelerate sends tensors with what it was made with."""
+    torch, sent = pytest.importorskip("torch"), []
+
+    class Batch(torch.Tensor):
+        def to(self, *_, **how):
+            sent.append(how["non_blocking"])
+            return self
+
+    accelerator = SimpleNamespace(device=torch.device("cpu"), device_placement=True, non_blocking=not waits)
+    loader = torch.utils.data.DataLoader(range(3), collate_fn=lambda rows: torch.tensor(rows).as_subclass(Batch))
+    assert len(list(local_loader(accelerator, loader))) == 3
+    assert sent == [not waits] * 3
+
+
+def test_the_work_of_a_step_is_counted_as_transformers_counts_it():
+    transformers, torch = pytest.importorskip("transformers"), pytest.importorskip("torch")
+    sizes = {"vocab_size": 50, "hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1}
+    model = transformers.BertForSequenceClassification(transformers.BertConfig(**sizes, num_attention_heads=2))
+    ours, theirs = SimpleNamespace(model=model, _weights=None), SimpleNamespace(model=model)
+    for rows in (2, 3):
+        inputs = {"input_ids": torch.zeros(rows, 7, dtype=torch.long)}
+        wanted = transformers.Trainer.floating_point_ops(theirs, inputs)
+        assert lean_trainer_class().floating_point_ops(ours, inputs) == wanted > 0
