@@ -51,7 +51,7 @@ def attention_operator() -> Any:
     float32 [H, T] and the position terms [H, T, window]. Memory and time grow with T x window.
     """
     torch = require("torch", extra="llm")
-    # The compiler sees through this kind of operator and launches the kernels itself, in a fifth of Python's time.
+    # The compiler sees through this kind of operator and launches the kernels itself, with less Python between them.
     tensors = dict.fromkeys(("projected", "tables", "starts", "seed"), torch.Tensor)
     shared = {**tensors, "window": int, "scale": float, "dropout": float}
     more = dict.fromkeys(("delta", "sums", "bias", "d_out"), torch.Tensor)

@@ -1,8 +1,8 @@
 """Copies between the host and a GPU that neither side waits for.
 
-An ordinary copy waits for everything that was launched before it, and one from a later pack's point of view for that
-pack too: with either, a device that should always have the next pack ahead of it runs dry between packs, and two stages
-of a pipeline take turns instead of working side by side.
+An ordinary copy to a GPU waits until all that was launched before it is done, and so does one back: logits that are
+asked for after the next pack was launched would come with that pack. Either way the device runs dry between packs, and
+two stages of a pipeline take turns instead of working side by side.
 """
 
 from __future__ import annotations

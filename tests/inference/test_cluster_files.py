@@ -74,6 +74,27 @@ def test_block_names_sort_as_numbers():
     assert Block.from_json(blocks[-1].to_json()) == blocks[-1]
 
 
+def test_a_folder_that_is_made_while_it_is_listed(tmp_path):
+    """Two workers begin a run: one writes its first mark while the other looks for marks."""
+    places = [tmp_path / str(number) for number in range(60)]
+    turn = threading.Barrier(2, timeout=20)
+
+    def make() -> None:
+        for place in places:
+            turn.wait()
+            place.mkdir()
+
+    maker = threading.Thread(target=make, daemon=True)
+    maker.start()
+    for place in places:
+        folder = Folder(place)
+        folder.sizes()  # loads what it needs
+        turn.wait()
+        while not place.exists():
+            assert folder.sizes() == {}
+    maker.join()
+
+
 def test_same_answers_as_the_engine_in_order(source, tmp_path):
     from kaggle_utils.inference.cluster import as_array, iter_dataset, read_dataset
 

@@ -87,7 +87,11 @@ class Folder:
         filesystem, base = self._place
         fs = require("pyarrow.fs", extra="cluster")
         chosen = fs.FileSelector(base, allow_not_found=True, recursive=recursive)
-        files = [info for info in filesystem.get_file_info(chosen) if info.type == fs.FileType.File]
+        try:
+            found = filesystem.get_file_info(chosen)
+        except FileNotFoundError:  # another worker made the folder between arrow's two looks for it
+            found = filesystem.get_file_info(chosen)
+        files = [info for info in found if info.type == fs.FileType.File]
         return dict(sorted((info.path[len(base) :].lstrip("/"), info.size) for info in files))
 
     def delete(self, names: Iterable[str]) -> None:
