@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 import gc
 import json
+import os
 import tempfile
 import time
 import warnings
@@ -246,6 +247,7 @@ def main() -> None:
     args = benchmark_parser(__doc__.splitlines()[0]).parse_args()
     warnings.filterwarnings("ignore")
     transformers.logging.set_verbosity_error()
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # with more in sight the Trainer would cut each batch up
     bench = Bench(args.quick)
     figures = measure(bench)
     if not args.quick and not bench.tiny:
