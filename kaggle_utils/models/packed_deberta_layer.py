@@ -64,12 +64,13 @@ def _groups(torch: Any, layer: Any) -> list[list[Any]]:
     Looked up in each step, since adapters can be put in place of a module at any time, but not through
     ``Module.__getattr__``, of which 24 layers would need a thousand calls.
     """
-    attention = layer._modules["attention"]._modules
-    own, output = attention["self"]._modules, attention["output"]._modules["dense"]
-    together = [
-        [own["query_proj"], own["key_proj"], own["value_proj"]],
-        [output], [layer._modules["intermediate"]._modules["dense"]], [layer._modules["output"]._modules["dense"]],
-    ]  # fmt: skip
+    try:
+        attention = layer._modules["attention"]._modules
+        own, attended = attention["self"]._modules, attention["output"]._modules["dense"]
+        inner, outer = (layer._modules[name]._modules["dense"] for name in ("intermediate", "output"))
+        together = [[own[f"{name}_proj"] for name in ("query", "key", "value")], [attended], [inner], [outer]]
+    except KeyError:  # something is wrapped in a module that stands for it
+        return [[None]]
     if any(type(linear) is not torch.nn.Linear for group in together for linear in group):
         return [[None]]
     return [[linear._parameters[name] for linear in group] for group in together for name in ("weight", "bias")]

@@ -155,6 +155,36 @@ def test_sixteen_bit_copies_of_the_weights_change_nothing_but_the_last_rounding(
         assert (gradient - theirs[name]).norm() <= 0.01 * theirs[name].norm(), name
 
 
+class Standing(torch.nn.Module):
+    """A wrapper that gives what is asked of the module in it, as those for checkpointing do."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def __getattr__(self, name):
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("inner"), name)
+
+    def forward(self, *args, **kwargs):
+        return self.inner(*args, **kwargs)
+
+
+@pytest.mark.parametrize("path", ["attention", "attention.self", "output"])
+def test_a_module_in_a_wrapper_is_not_looked_through(path):
+    wrapped = pack_deberta(tiny()).eval()
+    wanted, gradients = step(copy.deepcopy(wrapped))
+    layer = wrapped.deberta.encoder.layer[1]
+    layer.set_submodule(path, Standing(layer.get_submodule(path)))
+    logits, found = step(wrapped)
+    torch.testing.assert_close(logits, wanted, atol=2e-2, rtol=2e-2)
+    for name, gradient in found.items():
+        theirs = gradients[name.replace(".inner", "")]
+        assert (gradient - theirs).norm() <= 0.02 * theirs.norm(), name
+
+
 def test_six_layers_are_one_graph_for_the_compiler(monkeypatch):
     """A break in it would cost a millisecond a layer, both ways, and nothing else would show it."""
     graphs, numbers = [], []
