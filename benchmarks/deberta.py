@@ -109,6 +109,10 @@ class Bench:
         count = 16 if self.tiny else self.batch * (4 if quick else 24)
         self.rows = lmsys_rows(count, self.model.config.vocab_size, longest=self.longest)
         self.tokens = sum(map(len, self.rows))
+        self.losses: dict[str, list[float]] = {
+            "theirs": [],
+            "ours": [],
+        }  # labels are arbitrary: near one another is right
         self.rate = matmul_rate(self.device)
         self.flops = 2.0 * linear_parameters(self.model)
         filled = self.tokens / (len(self.rows) * self.longest)
@@ -131,7 +135,7 @@ class Bench:
         with tempfile.TemporaryDirectory() as folder:
             trainer = self._ours(Path(folder), batches) if ours else self._theirs(folder)
             trainer.add_callback(timer)
-            trainer.train()
+            self.losses["ours" if ours else "theirs"].append(round(trainer.train().training_loss, 4))
         return float(np.median(timer.seconds[1:]))
 
     @property
@@ -223,6 +227,7 @@ def measure(bench: Bench) -> dict[str, float]:
         peaks[name] = peak_gib()
         what = "ours: packed, fused, compiled, bf16" if ours else "the notebook: padded to 512, eager, fp16"
         bench.show(f"train, {what}", seconds[name], 3)
+        print(f"    mean loss {bench.losses[name][-1]:.4f}")
     figures |= {"train_speedup": seconds["theirs"] / seconds["ours"], "train_mfu": bench.mfu(seconds["ours"], 3),
                 "train_mfu_notebook": bench.mfu(seconds["theirs"], 3),
                 "train_gib": peaks["ours"], "train_gib_notebook": peaks["theirs"]}  # fmt: skip
@@ -253,7 +258,8 @@ def main() -> None:
     if not args.quick and not bench.tiny:
         headline = ", ".join(f"{name} {value:g}" for name, value in figures.items())
         save("deberta", figures, headline=headline, packages=("torch", "transformers", "accelerate", "triton"),
-             details={"rows": len(bench.rows), "tokens": bench.tokens, "batch": bench.batch})  # fmt: skip
+             details={"rows": len(bench.rows), "tokens": bench.tokens, "batch": bench.batch,
+                      "train_loss": bench.losses})  # fmt: skip
     print(json.dumps(figures))
 
 

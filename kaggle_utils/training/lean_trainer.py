@@ -15,12 +15,13 @@ def lean_trainer_class() -> type:
     """The base class of our Trainers, made on first use, because importing transformers takes seconds."""
 
     class LeanTrainer(require("transformers", extra="llm").Trainer):
-        _weights: int | None = None
+        _each: int | None = None
 
         def floating_point_ops(self, inputs: dict[str, Any]) -> int:
             """The same number; transformers counts the weights anew in each step, which takes Python milliseconds."""
-            if self._weights is None:
-                self._weights = self.model.num_parameters(exclude_embeddings=True)
-            return 6 * inputs["input_ids"].numel() * self._weights
+            tokens = inputs["input_ids"].numel()
+            if self._each is None:
+                self._each = super().floating_point_ops(inputs) // tokens
+            return self._each * tokens
 
     return LeanTrainer

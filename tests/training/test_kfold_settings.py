@@ -108,8 +108,9 @@ def test_the_work_of_a_step_is_counted_as_transformers_counts_it():
     transformers, torch = pytest.importorskip("transformers"), pytest.importorskip("torch")
     sizes = {"vocab_size": 50, "hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1}
     model = transformers.BertForSequenceClassification(transformers.BertConfig(**sizes, num_attention_heads=2))
-    ours, theirs = SimpleNamespace(model=model, _weights=None), SimpleNamespace(model=model)
+    ours, theirs = lean_trainer_class().__new__(lean_trainer_class()), SimpleNamespace(model=model)
+    ours.model = model
     for rows in (2, 3):
         inputs = {"input_ids": torch.zeros(rows, 7, dtype=torch.long)}
         wanted = transformers.Trainer.floating_point_ops(theirs, inputs)
-        assert lean_trainer_class().floating_point_ops(ours, inputs) == wanted > 0
+        assert ours.floating_point_ops(inputs) == wanted > 0
