@@ -96,7 +96,8 @@ def test_a_node_is_killed_and_another_added(cluster, tmp_path):
     rows, output, log, slow = random_rows(ROWS), tmp_path / "out", tmp_path / "log", tmp_path / "slow"
     folder = write_rows(tmp_path / "in", rows)
     slow.touch()
-    settings = {"log": str(log), "slow": str(slow), "seconds": 0.6, "max_tokens": 50_000}  # a block is one pack
+    # A block is one pack, and slow enough that a node which starts half a minute after the other still gets some.
+    settings = {"log": str(log), "slow": str(slow), "seconds": 2.0, "max_tokens": 50_000}
     spec = ScorerSpec("judge", PacedScorer, settings, fingerprint="paced")
     doomed = cluster.nodes[-1]
     with ThreadPoolExecutor(1) as thread:
