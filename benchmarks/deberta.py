@@ -109,10 +109,7 @@ class Bench:
         count = 16 if self.tiny else self.batch * (4 if quick else 24)
         self.rows = lmsys_rows(count, self.model.config.vocab_size, longest=self.longest)
         self.tokens = sum(map(len, self.rows))
-        self.losses: dict[str, list[float]] = {
-            "theirs": [],
-            "ours": [],
-        }  # labels are arbitrary: near one another is right
+        self.losses: dict[str, list[float]] = {"theirs": [], "ours": []}  # of runs; labels mean nothing, so alike
         self.rate = matmul_rate(self.device)
         self.flops = 2.0 * linear_parameters(self.model)
         filled = self.tokens / (len(self.rows) * self.longest)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kaggle_utils._optional import require
+from kaggle_utils.models.transfer import to_device
 
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
@@ -61,11 +62,8 @@ def document_block_mask(
     flex = require("torch.nn.attention.flex_attention", extra="llm")
     lower = first_visible(lengths, total, window=window)
     partial, full = _tiles(lower, block)
-    # One copy from pinned memory for all of it: a plain copy would wait until the device has done the last pack.
     listed = [a for tiles in (partial, full) for a in _listed(tiles)]
-    together = torch.from_numpy(np.concatenate([lower, *(a.reshape(-1) for a in listed)]))
-    if getattr(device, "type", device) != "cpu":
-        together = together.pin_memory().to(device, non_blocking=True)
+    together = to_device(np.concatenate([lower, *(a.reshape(-1) for a in listed)]), torch.device(device))
     visible, *rest = together.split([total, *(a.size for a in listed)])
     counts_and_indices = [t.view(1, 1, *a.shape) for t, a in zip(rest, listed, strict=True)]
 

@@ -6,6 +6,9 @@ and for keys in one line, so that a tile of 64 queries and 64 keys needs 128 nei
 64. A product with those is indexed by distance; what each (query, key) needs lies in it along diagonals. Of two
 neighbouring blocks every distance modulo 64 is used once, so the two are first merged and then turned by one gather
 within 64 numbers. Two heads are turned together, as the halves of an int32.
+
+The window comes in blocks: else a compiled graph that launches these does not know that it is a multiple of 16, and
+single numbers are loaded. Such a graph hands numbers over in 64 bits, so they are cast first.
 """
 
 from __future__ import annotations

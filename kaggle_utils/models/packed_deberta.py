@@ -23,6 +23,7 @@ from kaggle_utils.models.disentangled_attention import (
     window_of,
 )
 from kaggle_utils.models.packed_deberta_layer import layer_weights, packed_layer
+from kaggle_utils.models.transfer import to_device
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -145,10 +146,7 @@ def _places(mask: torch.Tensor, told: Sequence[int] | None) -> tuple[torch.Tenso
     starts = np.concatenate([[0], np.cumsum(told)])
     skipped = np.arange(rows) * longest - starts[:-1]
     places = np.arange(starts[-1]) + np.repeat(skipped, told)
-    found = torch.from_numpy(places), torch.from_numpy(starts.astype(np.int32))
-    if mask.device.type == "cuda":
-        return tuple(tensor.pin_memory().to(mask.device, non_blocking=True) for tensor in found)
-    return found
+    return to_device(places, mask.device), to_device(starts.astype(np.int32), mask.device)
 
 
 class _Layers:

@@ -1,4 +1,4 @@
-"""transformers' Trainer without a walk over all modules in every step."""
+"""transformers' Trainer, without counting the weights anew in every step."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def lean_trainer_class() -> type:
         _each: int | None = None
 
         def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-            """The same number; transformers counts the weights anew in each step, which takes Python milliseconds."""
+            """The number that transformers gives; counting takes it milliseconds of Python."""
             tokens = inputs["input_ids"].numel()
             if self._each is None:
                 self._each = super().floating_point_ops(inputs) // tokens
