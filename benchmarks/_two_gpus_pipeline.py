@@ -9,10 +9,12 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import Any
 
+import numpy as np
 from _judges import random_judge
 from _two_gpus_judges import CAP_GIB, NOTEBOOK, PACK, rows_of, t4_judge
 from _two_gpus_pools import Machine, best, load_all, placed
 
+from kaggle_utils.data.probabilities import softmax
 from kaggle_utils.inference.placement import ModelNeed, choose_placement
 from kaggle_utils.inference.pool import WorkerPool
 from kaggle_utils.inference.specs import ScorerSpec
@@ -25,6 +27,7 @@ __all__ = ["default_placements", "pipeline"]
 def pipeline(machine: Machine) -> dict[str, float]:
     """Each model in two stages against one device without a cap, and against nf4 copies under the same cap."""
     seconds: dict[str, dict[str, float]] = {}
+    answers: dict[str, dict[str, np.ndarray]] = {}
     with ExitStack() as stack:
         pools = {key: stack.enter_context(_pool(machine, *key)) for key in _runs()}
         taken, notes = load_all(list(pools.values()))
@@ -33,6 +36,7 @@ def pipeline(machine: Machine) -> dict[str, float]:
             rows = rows_of(machine.count(240), tiny=machine.tiny)
             run = best(pool, list(pool.specs.values()), rows, f"{kind}, {how}")
             seconds.setdefault(how, {})[kind] = run.report.seconds
+            answers.setdefault(how, {})[kind] = softmax(*run.logits.values())
     placements = default_placements()
     total = {how: sum(by_kind.values()) for how, by_kind in seconds.items()}
     figures = {
@@ -42,6 +46,8 @@ def pipeline(machine: Machine) -> dict[str, float]:
     for kind in NOTEBOOK:
         figures[f"scaling_pipeline_{kind}"] = seconds["one"][kind] / seconds["pipeline"][kind]
         figures[f"pipeline_vs_nf4_copies_{kind}"] = seconds["nf4"][kind] / seconds["pipeline"][kind]
+        apart = np.abs(answers["pipeline"][kind] - answers["one"][kind])  # of the same weights
+        figures[f"pipeline_max_abs_dp_{kind}"] = float(apart.max())
     if peaks := [float(word) for note in notes if "stages" in note or "nf4" in note for word in _numbers(note)]:
         figures["peak_gib_under_cap"] = max(peaks)
     faster = "the pipeline" if figures["pipeline_vs_nf4_copies"] > 1 else "nf4"

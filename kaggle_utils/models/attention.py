@@ -7,7 +7,7 @@ not know how rows are packed (``packed.py``) or where they come from.
 | path | rows lie | needs |
 |---|---|---|
 | ``flex`` | one after another | a GPU of compute capability 8.0 and Triton; cap and window are part of the kernel |
-| ``varlen`` | one after another | the same, and torch's varlen kernel; no soft-cap |
+| ``varlen`` | one after another | the same, 16 bits, and torch's varlen kernel; no soft-cap |
 | ``ragged`` | one after another | nothing; attention goes row by row, everything else sees no padding |
 | ``causal`` | right-padded, sorted | nothing: a causal model never looks right, so padding needs no mask |
 | ``masked`` | right-padded, sorted | nothing; for encoders, which look both ways |
@@ -55,7 +55,7 @@ class AttentionPath:
 
 
 def choose_attention(
-    config: Any, *, capability: tuple[int, int] | None, allow: tuple[str, ...] = PATHS
+    config: Any, *, capability: tuple[int, int] | None, allow: tuple[str, ...] = PATHS, half: bool = True
 ) -> AttentionPath:
     """Choose the fastest path that this model and this device allow.
 
@@ -63,6 +63,7 @@ def choose_attention(
         config: the model's transformers config.
         capability: CUDA compute capability of the device, None on a CPU.
         allow: paths that may be used; a profile of an older card leaves some out.
+        half: the model computes in 16 bits; torch's varlen kernel knows no other numbers.
 
     Raises:
         ValueError: nothing is left.
@@ -82,7 +83,7 @@ def choose_attention(
         candidates = {
             "flex": "document blocks" + (f" and the soft-cap of {softcap:g}" if softcap else "") + " in one kernel"
         }
-        if not softcap and _varlen_kernel_of_torch() is not None:
+        if half and not softcap and _varlen_kernel_of_torch() is not None:
             candidates["varlen"] = "torch's varlen kernel; the model has no soft-cap"
         candidates["ragged"] = "packed rows, attention row by row"
         candidates["causal"] = "right-padded sorted batches without a mask"

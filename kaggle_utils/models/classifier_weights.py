@@ -18,7 +18,7 @@ from kaggle_utils.models.quantization import check_bitsandbytes, quantization_co
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["PACKED", "check_computable", "empty_classifier", "read_weights"]
+__all__ = ["PACKED", "check_computable", "empty_classifier", "read_weights", "remove_hooks"]
 
 PACKED = ("int8", "nf4", "fp4")
 """Schemes of bitsandbytes."""
@@ -74,9 +74,20 @@ def read_weights(
             raise
         raise problem from error
     if len(set(map(str, (getattr(model, "hf_device_map", None) or {}).values()))) > 1:
-        # Hooks that move tensors at every module; a pipeline does that itself, once a stage (``models.pipeline``).
-        require("accelerate", extra="llm").hooks.remove_hook_from_submodules(model)
+        remove_hooks(model)  # they move tensors at every module; a pipeline does that once a stage
     return model, _check_keys(checkpoint, config, info, adapter, notes)
+
+
+def remove_hooks(model: torch.nn.Module) -> None:
+    """Take accelerate's hooks off every module, in place.
+
+    Its own function leaves each module's ``forward`` behind as an attribute, which looks as if somebody had replaced
+    it, and hides the class's own.
+    """
+    require("accelerate", extra="llm").hooks.remove_hook_from_submodules(model)
+    for module in model.modules():
+        if getattr(vars(module).get("forward"), "__func__", None) is type(module).forward:
+            del module.forward
 
 
 def _head_shapes(checkpoint: Checkpoint) -> dict[str, Sequence[int]]:

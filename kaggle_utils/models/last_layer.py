@@ -32,7 +32,10 @@ def pool_size(rows: int) -> int:
 
 
 def pool_in_last_layer(model: torch.nn.Module) -> bool:
-    """Let the last layer of a sequence classifier's decoder pool, in place; False where its layout is not known.
+    """Let the last layer of a sequence classifier's decoder pool, in place.
+
+    False where its layout is not known, or where somebody else has replaced its ``forward`` (hooks that move tensors
+    between devices do): it stays as it is then.
 
     Afterwards ``model.model(..., pool_at=indices)`` with int64 [R] positions in a pack of one long row gives a
     ``last_hidden_state`` of [1, R, hidden]; without ``pool_at`` nothing changes.
@@ -41,8 +44,9 @@ def pool_in_last_layer(model: torch.nn.Module) -> bool:
     name = type(layer).__name__
     if name not in _PRE_NORM + _SANDWICH:
         return False
-    if "forward" not in vars(layer):
-        layer.forward = types.MethodType(_pooling_forward(type(layer), sandwich=name in _SANDWICH), layer)
+    if "forward" in vars(layer):
+        return getattr(layer.forward, "pools", False)
+    layer.forward = types.MethodType(_pooling_forward(type(layer), sandwich=name in _SANDWICH), layer)
     return True
 
 
@@ -60,4 +64,5 @@ def _pooling_forward(layer_class: type, *, sandwich: bool) -> Any:
         pooled = residual + self.post_attention_layernorm(attended)
         return pooled + self.post_feedforward_layernorm(self.mlp(self.pre_feedforward_layernorm(pooled)))
 
+    forward.pools = True
     return forward

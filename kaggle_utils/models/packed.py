@@ -7,6 +7,7 @@ that is the engine's work (``kaggle_utils.inference.engine``).
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
 from collections.abc import Sequence
@@ -82,10 +83,13 @@ class PackedClassifier:
         self.model = model.eval()
         self.device = next(model.parameters()).device
         capability = torch.cuda.get_device_capability(self.device) if self.device.type == "cuda" else None
-        best = path or choose_attention(model.config, capability=capability)
+        choose = functools.partial(
+            choose_attention, model.config, capability=capability, half=model.dtype in (torch.float16, torch.bfloat16)
+        )
+        best = path or choose()
         # Flex attention is a kernel only when compiled; otherwise torch fills the whole square of scores.
         allow = PATHS if best.name != "flex" or path else tuple(p for p in PATHS if p != "flex")
-        plain = path or choose_attention(model.config, capability=capability, allow=allow)
+        plain = path or choose(allow=allow)
         self._paths = {COMPILED: best, PLAIN: plain}
         self.max_tokens = max_tokens
         self.padded = not best.packed

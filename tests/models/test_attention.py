@@ -41,6 +41,8 @@ def test_varlen_is_offered_only_where_torch_has_it_with_a_window(monkeypatch):
     assert choose_attention(LLAMA, capability=(9, 0), allow=("varlen",)).name == "varlen"
     with pytest.raises(ValueError, match="no attention path is left"):
         choose_attention(GEMMA, capability=(9, 0), allow=("varlen",))
+    with pytest.raises(ValueError, match="no attention path is left"):
+        choose_attention(LLAMA, capability=(9, 0), allow=("varlen",), half=False)
     monkeypatch.setattr(attention, "_varlen_kernel_of_torch", lambda: None)
     with pytest.raises(ValueError, match="no attention path is left"):
         choose_attention(LLAMA, capability=(9, 0), allow=("varlen",))

@@ -456,8 +456,8 @@ def test_each_layer_of_a_pipeline_is_read_to_its_own_gpu(folders, adapter, quant
     loaded = load_sequence_classifier(folders["llama"], device="cuda:0,cuda:1", **options)
     assert {p.device.index for p in loaded.model.model.layers[0].parameters()} == {0}
     assert {p.device.index for p in loaded.model.model.layers[1].parameters()} == {1}
-    assert not any(hasattr(module, "_hf_hook") for module in loaded.model.modules())
-    rows = [np.array([5, 9, 40, 77, 3])]
+    assert not any({"_hf_hook", "forward"} & set(vars(module)) for module in loaded.model.modules())
+    rows = [np.array([5, 9, 40, 77, 3]), np.array([8, 1])]
     whole = load_sequence_classifier(folders["llama"], device="cuda:0", **options)
     found, expected = PackedClassifier(loaded.model).score(rows), PackedClassifier(whole.model).score(rows)
     np.testing.assert_allclose(found, expected, atol=1e-3, rtol=1e-3)
