@@ -49,7 +49,8 @@ def expected_logits(rows, *, scale: float = 1.0) -> np.ndarray:
 class NumpyScorer:
     """Three logits a row; slow, short of memory, wrong or deadly on demand.
 
-    A row that contains the token of one of the ``*_token`` arguments has that effect.
+    A row that contains the token of one of the ``*_token`` arguments has that effect; whoever finds the ``hang_file``
+    takes it away and never answers again.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class NumpyScorer:
         nan_token=None,
         error_token=None,
         kill_token=None,
+        hang_file=None,
         fail_on=(),
         memory=None,
         small=(),
@@ -78,12 +80,16 @@ class NumpyScorer:
         self.seconds_per_token, self.scale = seconds_per_token, scale
         self.capacity = capacity if not small or device in small else None
         self.nan_token, self.error_token, self.kill_token = nan_token, error_token, kill_token
+        self.hang_file = Path(hang_file) if hang_file else None
 
     def score(self, rows):
         cost = len(rows) * max(map(len, rows)) if self.padded else sum(map(len, rows))
         self._write("start", rows)
         if self.capacity is not None and cost > self.capacity:
             raise OutOfMemoryError(f"tried to allocate {cost}")
+        if self.hang_file is not None and self.hang_file.exists():
+            self.hang_file.unlink()
+            time.sleep(600)
         if self._has(rows, self.kill_token).any():
             os.kill(os.getpid(), signal.SIGKILL)
         if self._has(rows, self.error_token).any():

@@ -10,7 +10,8 @@ The engine works on token ids. It knows nothing about prompts or tokenizers. It 
   that fails again and again; rows with logits that are not finite go alone through the scorer's safer path;
 - rows whose logits are not finite are counted as done after their safer pass, which has a speed of its own; a scorer
   without one finite row, there and on its safer path, is given up before it takes hours;
-- a worker that dies gives its packs back; a scorer that nobody can go on with is an error, once the others are done;
+- a worker that dies or hangs gives its packs back; a scorer that nobody can go on with is an error, once the others
+  are done;
 - past the deadline no pack is begun, and none that would not finish by the measured speed;
 - a scorer that can check itself does so on a few rows before its first pack, and one that chooses its arithmetic by
   measuring does that once for a run: the store remembers the choice, so a continued run computes as it began.
@@ -87,6 +88,7 @@ def score_jobs(
     placement: Placement | None = None,
     restarts: int = 1,
     self_check: bool = True,
+    hung_after: float | None = None,
     progress: bool = True,
     peak_flops: float | None = None,
 ) -> ScoreResult:
@@ -108,6 +110,9 @@ def score_jobs(
         restarts: how often a worker that died is started again without having finished a pack in between.
         self_check: let scorers that can compare a few rows with the plain forward before their first pack; one that
             is wrong is not used.
+        hung_after: seconds for which a worker process that has work may say nothing; then it is ended as if it had
+            died, and the stacks of its threads are on stderr. None: half an hour on a GPU, no limit on a CPU, where
+            one pack of a large model can take longer.
         progress: show a bar a device.
         peak_flops: operations a second of a device, for the MFU; None looks the device up.
 
@@ -121,7 +126,7 @@ def score_jobs(
     deadline = Deadline.of(deadline)
     shared = devices if isinstance(devices, WorkerPool) else None
     problems = [] if shared else pool_problems(specs, devices, workers, placement)
-    _check_options(problems, specs, shared, store, max_tokens, placement)
+    _check_options(problems, specs, shared, store, max_tokens, placement, hung_after)
     with contextlib.ExitStack() as stack:
         pool = shared or stack.enter_context(
             WorkerPool(list(specs.values()), devices=devices, workers=workers, placement=placement)
@@ -136,7 +141,7 @@ def score_jobs(
         }
         loop = RunLoop(
             ledgers, pool, deadline=deadline, max_tokens=max_tokens, restarts=restarts, progress=progress,
-            peak_flops=peak_flops, self_check=self_check,
+            peak_flops=peak_flops, self_check=self_check, hung_after=hung_after,
         )  # fmt: skip
         try:
             loop.run()
@@ -156,7 +161,10 @@ def _check_options(
     store: object,
     max_tokens: int | None,
     placement: Placement | None,
+    hung_after: float | None,
 ) -> None:
+    if hung_after is not None and hung_after <= 0:
+        problems.append(f"hung_after is {hung_after}, expected seconds, or None for half an hour on GPUs")
     if max_tokens is not None and max_tokens < 1:
         problems.append(f"max_tokens is {max_tokens}, expected at least 1, or None for the scorers' own")
     nameless = [name for name, spec in specs.items() if store is not None and not spec.fingerprint]

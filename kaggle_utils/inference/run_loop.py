@@ -7,6 +7,7 @@ saved pack by pack. It does not know where rows came from or how results are put
 from __future__ import annotations
 
 import logging
+import math
 import sqlite3
 from collections.abc import Mapping, Sequence
 
@@ -28,6 +29,7 @@ _logger = logging.getLogger(__name__)
 
 _TICK = 1.0
 _DEATHS_IN_A_ROW = 12
+_HUNG_AFTER = 1800.0  # a GPU takes seconds for a pack, and minutes to load or compile
 
 
 class NoWorkersError(RuntimeError):
@@ -57,13 +59,14 @@ class RunLoop:
         progress: bool,
         peak_flops: float | None = None,
         self_check: bool = True,
+        hung_after: float | None = None,
     ) -> None:
         """Prepare a run by the pool's workers; where nothing is to be done, none is started."""
         self._ledgers, self._pool, self._peak_flops = ledgers, pool, peak_flops
         self._feeder = Feeder(ledgers, deadline=deadline, max_tokens=max_tokens, speed=pool.speed)
         self._preparer = Preparer(ledgers, self._feeder, self_check=self_check)
         self._setbacks = Setbacks(ledgers, self._feeder, self._note)
-        self._deaths_in_a_row = 0
+        self._deaths_in_a_row, self._hung_after = 0, hung_after
         self.notes: list[str] = []
         self._workers = pool.start() if self._feeder.unfinished else []
         self._restarts = {worker.label: restarts for worker in self._workers}
@@ -92,6 +95,7 @@ class RunLoop:
                 timeout = min(_TICK, max(0.01, self._feeder.deadline.left()))
                 for worker, message in receive(self._workers, timeout=timeout):
                     self._hear(worker, message)
+                self._end_hung()
                 self._save()
                 if self._feeder.overdue(self._workers):
                     break
@@ -120,6 +124,16 @@ class RunLoop:
         if not busy and unfinished and not self.out_of_time:
             self._setbacks.nobody_goes_on(self._workers)
         return busy
+
+    def _end_hung(self) -> None:
+        """Workers that will never answer are ended; it is noticed as any death, and costs the same."""
+        for worker in self._workers:
+            # One row on a safer path, which may be the CPU, can take any time.
+            if worker.dead is None and not any(task.safe for task in worker.outstanding.values()):
+                limit = self._hung_after or (_HUNG_AFTER if worker.device.startswith("cuda") else math.inf)
+                if worker.silent > limit:
+                    what = f"preparing {', '.join(sorted(worker.building))}" if worker.building else "scoring a pack"
+                    worker.end(f"it was {what} and said nothing for {limit:.0f} s, so it was taken for hung and ended")
 
     # ------------------------------------------------------------------ what workers say
 

@@ -12,6 +12,8 @@ Messages from it: ``("ready", scorer, facts)``, ``("unbuilt", scorer, text)``,
 
 from __future__ import annotations
 
+import contextlib
+import faulthandler
 import math
 import os
 import queue
@@ -51,7 +53,13 @@ class Preparation:
 
 
 def serve_process(connection: Connection, device: str, specs: Mapping[str, ScorerSpec], threads: int) -> None:
-    """Run :func:`serve` as the main function of a process; it ends at once when its parent does."""
+    """Run :func:`serve` as the main function of a process; it ends at once when its parent does.
+
+    On SIGUSR1 it writes the stacks of its threads to stderr.
+    """
+    if hasattr(signal, "SIGUSR1"):
+        with contextlib.suppress(ValueError, OSError):  # no stderr
+            faulthandler.register(signal.SIGUSR1, all_threads=True)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
     serve(connection, device, specs, threads=threads, orphaned=lambda: os._exit(1))
     connection.close()

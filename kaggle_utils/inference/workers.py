@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,8 @@ WORKER_KINDS = ("processes", "threads")
 ``threads`` start at once and share what the notebook has loaded. Measured with two workers on two cores and a small
 Llama: processes were 1.1 to 1.4 times as fast with rows under 100 tokens, where Python's own work counts, and the two
 were even (0.9 to 1.1) with rows of 300. So processes are the rule, threads are for tests and short runs."""
+
+_LAST_WORDS = 2.0  # seconds for a process that is ended to write its stacks
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,8 @@ class Worker:
         self.outstanding: dict[int, PackTask] = {}
         self.budgets: dict[str, int] = {}
         self.dead: str | None = None
+        self._ended: str | None = None
+        self._heard = time.monotonic()
         self._line, other = multiprocessing.Pipe()
         if kind == "processes":
             context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
@@ -116,6 +121,11 @@ class Worker:
     def pid(self) -> int | None:
         """Process id; None for a thread."""
         return getattr(self._body, "pid", None)
+
+    @property
+    def silent(self) -> float:
+        """Seconds since it last said something or was given work; 0 while it has nothing to do."""
+        return time.monotonic() - self._heard if self.outstanding or self.building else 0.0
 
     def build(self, name: str, *, drop: Sequence[str] = ()) -> None:
         """Let it build a scorer after dropping others."""
@@ -147,7 +157,23 @@ class Worker:
         if not alive or ("lost",) in found:
             found = [message for message in found if message != ("lost",)]
             found.append(("dead", self._obituary()))
+        if found:
+            self._heard = time.monotonic()
         return found
+
+    def end(self, reason: str) -> None:
+        """Kill its process, which is then found dead for this ``reason``; it shows on stderr what it was doing.
+
+        A thread cannot be killed, and goes on.
+        """
+        if self.pid is None or not self._body.is_alive():
+            return
+        self._ended = reason
+        if hasattr(signal, "SIGUSR1"):  # its own handler writes the stacks of its threads
+            os.kill(self.pid, signal.SIGUSR1)
+            self._body.join(_LAST_WORDS)
+        self._body.kill()
+        self._body.join(5)
 
     def close(self, *, seconds: float) -> None:
         """Stop it: politely, then by force where it is a process; a thread that hangs is abandoned."""
@@ -160,10 +186,13 @@ class Worker:
             self._line.close()
 
     def _send(self, *message: Any) -> None:
+        self._heard = time.monotonic()
         with contextlib.suppress(OSError):  # a dead worker is noticed in messages()
             self._line.send(message)
 
     def _obituary(self) -> str:
+        if self._ended is not None:
+            return self._ended
         if self.pid is None:
             return "its thread ended"
         self._body.join(5)

@@ -20,6 +20,7 @@ from fake_scorers import NumpyScorer, expected_logits
 from kaggle_utils.inference import engine
 from kaggle_utils.inference.fingerprint import row_digest
 from kaggle_utils.inference.ledger import Ledger
+from kaggle_utils.inference.pool import WorkerPool
 from kaggle_utils.inference.specs import ScorerSpec
 from kaggle_utils.inference.store import ResultStore
 
@@ -37,8 +38,9 @@ def with_tokens(rows: list[np.ndarray], places: dict[int, int]) -> list[np.ndarr
 
 
 def run(
-    rows, *, safe=None, devices=("cpu", "cpu"), workers="threads", store=None, max_tokens=300, restarts=1, **kwargs
-):
+    rows, *, safe=None, devices=("cpu", "cpu"), workers="threads", store=None, max_tokens=300, restarts=1,
+    hung_after=None, **kwargs
+):  # fmt: skip
     judge = ScorerSpec("judge", NumpyScorer, kwargs, fingerprint="f", safe=safe)
     return engine.score_rows(
         rows,
@@ -49,6 +51,7 @@ def run(
         max_tokens=max_tokens,
         progress=False,
         restarts=restarts,
+        hung_after=hung_after,
     )
 
 
@@ -171,6 +174,30 @@ def test_a_killed_worker_costs_nothing_but_time(tmp_path, restarts):
     assert ("started again" in result.report.to_text()) == bool(restarts)
     assert sum(tally.rows for tally in result.report.devices.values()) == 300, "rows were lost or counted twice"
     assert stored(tmp_path / "r.db") == 300
+
+
+def test_a_worker_that_hangs_is_ended_and_its_packs_are_scored(tmp_path, capfd):
+    rows = make_rows(60)
+    (tmp_path / "hang").touch()
+    spec = ScorerSpec("judge", NumpyScorer, {"hang_file": str(tmp_path / "hang")}, fingerprint="f")
+    result = engine.score_rows(rows, [spec], devices=["cpu"], workers="processes", store=tmp_path / "r.db",
+                               max_tokens=300, progress=False, hung_after=2.0)  # fmt: skip
+    assert result.missing == [] and np.array_equal(result.logits["judge"], expected_logits(rows))
+    said = result.report.to_text()
+    assert "was scoring a pack and said nothing for 2 s" in said and "started again" in said
+    assert "fake_scorers.py" in capfd.readouterr().err, "its stack tells where it hung"
+
+
+def test_a_worker_that_had_nothing_to_do_does_not_hang():
+    spec = ScorerSpec("judge", NumpyScorer, {"seconds_per_token": 0.012}, fingerprint="f")
+    with WorkerPool([spec], devices=["cpu"]) as pool:
+        for tokens in (1, 110):  # longer than the engine waits before it looks
+            rows = [np.arange(tokens, dtype=np.int32)]
+            result = engine.score_rows(rows, [spec], devices=pool, progress=False, hung_after=30)
+            assert result.missing == [] and result.report.notes == []
+            pool.workers[0]._heard -= 1000  # as if that was long ago
+    with pytest.raises(ValueError, match="hung_after is 0"):
+        run(rows, hung_after=0)
 
 
 def test_when_all_workers_die_what_was_done_is_kept(tmp_path):
