@@ -58,7 +58,7 @@ def serve_process(connection: Connection, device: str, specs: Mapping[str, Score
     On SIGUSR1 it writes the stacks of its threads to stderr.
     """
     if hasattr(signal, "SIGUSR1"):
-        with contextlib.suppress(ValueError, OSError):  # no stderr
+        with contextlib.suppress(ValueError, OSError, RuntimeError):  # no stderr
             faulthandler.register(signal.SIGUSR1, all_threads=True)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
     serve(connection, device, specs, threads=threads, orphaned=lambda: os._exit(1))

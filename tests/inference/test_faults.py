@@ -177,14 +177,24 @@ def test_a_killed_worker_costs_nothing_but_time(tmp_path, restarts):
 
 
 def test_a_worker_that_hangs_is_ended_and_its_packs_are_scored(tmp_path, capfd):
-    rows = make_rows(60)
-    (tmp_path / "hang").touch()
-    spec = ScorerSpec("judge", NumpyScorer, {"hang_file": str(tmp_path / "hang")}, fingerprint="f")
-    result = engine.score_rows(rows, [spec], devices=["cpu"], workers="processes", store=tmp_path / "r.db",
-                               max_tokens=300, progress=False, hung_after=2.0)  # fmt: skip
+    rows, hang = make_rows(60), tmp_path / "hang"
+    hang.touch()
+    spec = ScorerSpec("judge", NumpyScorer, {"hang_file": str(hang)}, fingerprint="f")
+
+    def wait_long(pool):
+        end = time.monotonic() + 60
+        while hang.exists() and time.monotonic() < end:
+            time.sleep(0.05)
+        pool.workers[0]._heard -= 1000  # as if all that time had gone by
+
+    with WorkerPool([spec], devices=["cpu"]) as pool:
+        clock = threading.Thread(target=wait_long, args=(pool,))
+        clock.start()
+        result = engine.score_rows(rows, [spec], devices=pool, max_tokens=300, progress=False, hung_after=600)
+        clock.join()
     assert result.missing == [] and np.array_equal(result.logits["judge"], expected_logits(rows))
     said = result.report.to_text()
-    assert "was scoring a pack and said nothing for 2 s" in said and "started again" in said
+    assert "was scoring a pack and said nothing for 600 s" in said and "started again" in said
     assert "fake_scorers.py" in capfd.readouterr().err, "its stack tells where it hung"
 
 
