@@ -126,14 +126,17 @@ class RunLoop:
         return busy
 
     def _end_hung(self) -> None:
-        """Workers that will never answer are ended; it is noticed as any death, and costs the same."""
+        """Workers that will never answer are killed, and that is a death like any other; a thread cannot be killed."""
         for worker in self._workers:
             # One row on a safer path, which may be the CPU, can take any time.
-            if worker.dead is None and not any(task.safe for task in worker.outstanding.values()):
-                limit = self._hung_after or (_HUNG_AFTER if worker.device.startswith("cuda") else math.inf)
-                if worker.silent > limit:
-                    what = f"preparing {', '.join(sorted(worker.building))}" if worker.building else "scoring a pack"
-                    worker.end(f"it was {what} and said nothing for {limit:.0f} s, so it was taken for hung and ended")
+            if worker.dead or worker.pid is None or any(task.safe for task in worker.outstanding.values()):
+                continue
+            limit = self._hung_after or (_HUNG_AFTER if worker.device.startswith("cuda") else math.inf)
+            if worker.silent > limit:
+                what = f"preparing {', '.join(sorted(worker.building))}" if worker.building else "scoring a pack"
+                reason = f"it was {what} and said nothing for {limit:.0f} s, so it was taken for hung and ended"
+                worker.kill(stacks=True)
+                self._dead(worker, reason)
 
     # ------------------------------------------------------------------ what workers say
 

@@ -101,7 +101,6 @@ class Worker:
         self.outstanding: dict[int, PackTask] = {}
         self.budgets: dict[str, int] = {}
         self.dead: str | None = None
-        self._ended: str | None = None
         self._heard = time.monotonic()
         self._line, other = multiprocessing.Pipe()
         if kind == "processes":
@@ -161,15 +160,11 @@ class Worker:
             self._heard = time.monotonic()
         return found
 
-    def end(self, reason: str) -> None:
-        """Kill its process, which is then found dead for this ``reason``; it shows on stderr what it was doing.
-
-        A thread cannot be killed, and goes on.
-        """
+    def kill(self, *, stacks: bool = False) -> None:
+        """End it by force where it is a process; with ``stacks`` stderr first shows what its threads were doing."""
         if self.pid is None or not self._body.is_alive():
             return
-        self._ended = reason
-        if hasattr(signal, "SIGUSR1"):  # its own handler writes the stacks of its threads
+        if stacks and hasattr(signal, "SIGUSR1"):  # for which it has a handler
             os.kill(self.pid, signal.SIGUSR1)
             self._body.join(_LAST_WORDS)
         self._body.kill()
@@ -179,9 +174,7 @@ class Worker:
         """Stop it: politely, then by force where it is a process; a thread that hangs is abandoned."""
         self._send("stop")
         self._body.join(max(0.0, seconds))
-        if self._body.is_alive() and self.pid is not None:
-            self._body.kill()
-            self._body.join(5)
+        self.kill()
         if not self._body.is_alive():
             self._line.close()
 
@@ -191,8 +184,6 @@ class Worker:
             self._line.send(message)
 
     def _obituary(self) -> str:
-        if self._ended is not None:
-            return self._ended
         if self.pid is None:
             return "its thread ended"
         self._body.join(5)
